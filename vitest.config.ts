@@ -1,0 +1,37 @@
+import { defineConfig, type ViteUserConfig } from 'vitest/config';
+
+const everywhere = ['**/node_modules/**', '**/dist/**'];
+
+const config: ViteUserConfig = defineConfig({
+  test: {
+    // A forgotten `.only` would hide every other test.
+    allowOnly: process.env['CI'] === undefined,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['**/*.test.ts'],
+          exclude: [...everywhere, '**/*.api.test.ts', 'e2e/**'],
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'integration',
+          include: ['**/*.api.test.ts', 'e2e/**/*.test.ts'],
+          exclude: everywhere,
+          globalSetup: ['e2e/controlplane/globalsetup.ts'],
+          // Each file may run a control plane of its own: more than two at a time slow each other down.
+          maxWorkers: 2,
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});
+
+export default config;
