@@ -1,0 +1,182 @@
+/** Builds the control plane and the reference CNI plugins through the Go module proxy. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Step } from './progress.ts';
+import { type Run, RunError } from './run.ts';
+import {
+  CNI_PLUGINS,
+  CNI_PLUGINS_VERSION,
+  CNI_VERSION,
+  ETCD_VERSION,
+  GO_MINIMUM,
+  KUBERNETES_VERSION,
+} from './versions.ts';
+
+/** What a build needs from outside. */
+export interface GoBuild {
+  readonly run: Run;
+  readonly env: NodeJS.ProcessEnv;
+  /** An empty directory to work in; the caller removes it. */
+  readonly workDirectory: string;
+  /** Where the binaries go. */
+  readonly outDirectory: string;
+  readonly step: Step;
+}
+
+/**
+ * The Go release on the PATH, as in "1.26.8".
+ * @throws Error that names the cure if there is none or it is too old.
+ */
+export async function goVersion(run: Run, env: NodeJS.ProcessEnv): Promise<string> {
+  const cure = `install Go ${GO_MINIMUM} or later (https://go.dev/dl/) and put it on the PATH`;
+  let text: string;
+  try {
+    text = await run('go', ['env', 'GOVERSION'], { env });
+  } catch (error) {
+    if (error instanceof RunError && error.code === 'ENOENT') {
+      throw new Error(`there is no go on the PATH; ${cure}`, { cause: error });
+    }
+    throw error;
+  }
+  const version = text.trim().replace(/^go/, '');
+  const [major = 0, minor = 0] = version.split('.').map((part) => Number.parseInt(part, 10));
+  const [wantMajor = 0, wantMinor = 0] = GO_MINIMUM.split('.').map(Number);
+  if (!(major > wantMajor || (major === wantMajor && minor >= wantMinor))) {
+    throw new Error(`go on the PATH is ${version}, too old; ${cure}`);
+  }
+  return version;
+}
+
+class GoModule {
+  readonly #build: GoBuild;
+  readonly #directory: string;
+  readonly #env: NodeJS.ProcessEnv;
+  #compiled = 0;
+
+  private constructor(build: GoBuild, directory: string) {
+    this.#build = build;
+    this.#directory = directory;
+    this.#env = {
+      ...build.env,
+      CGO_ENABLED: '0',
+      GOWORK: 'off',
+      GOFLAGS: '-buildvcs=false -trimpath -mod=mod',
+    };
+  }
+
+  static async create(build: GoBuild, name: string): Promise<GoModule> {
+    const directory = join(build.workDirectory, name);
+    await mkdir(directory, { recursive: true });
+    const module = new GoModule(build, directory);
+    await module.go('mod', 'init', `berth.dev/build/${name}`);
+    return module;
+  }
+
+  go(...args: readonly string[]): Promise<string> {
+    return this.#build.run('go', args, {
+      cwd: this.#directory,
+      env: this.#env,
+      onLine: (line) => this.#saw(line),
+    });
+  }
+
+  async compile(ldflags: string, packages: readonly string[]): Promise<void> {
+    await this.go('build', '-v', '-ldflags', ldflags, '-o', `${this.#build.outDirectory}/`, ...packages);
+  }
+
+  #saw(line: string): void {
+    const download = /^go: downloading (\S+)/.exec(line)?.[1];
+    if (download !== undefined) {
+      this.#build.step.update(`downloading ${download}`);
+      return;
+    }
+    // `go build -v` names each package as it is compiled.
+    if (/^[\w.\-/]+$/.test(line)) {
+      this.#compiled += 1;
+      this.#build.step.update(`${this.#compiled} packages compiled, now ${line}`);
+    }
+  }
+}
+
+interface GoModFile {
+  readonly Replace?: readonly {
+    readonly Old: { readonly Path: string };
+    readonly New: { readonly Path: string };
+  }[];
+}
+
+/**
+ * kube-apiserver and kubectl. Kubernetes' module replaces its staging modules by directories of its own tree,
+ * which a module that requires it cannot do: each is replaced by its published release instead.
+ */
+export async function buildKubernetes(build: GoBuild): Promise<void> {
+  const version = `v${KUBERNETES_VERSION}`;
+  const staging = version.replace(/^v1\./, 'v0.');
+  const module = await GoModule.create(build, 'kubernetes');
+  // The answers are the go command's own, documented JSON (`go help mod download`, `go help mod edit`).
+  const download = JSON.parse(
+    await module.go('mod', 'download', '-json', `k8s.io/kubernetes@${version}`),
+  ) as {
+    readonly GoMod: string;
+  };
+  const goMod = JSON.parse(await module.go('mod', 'edit', '-json', download.GoMod)) as GoModFile;
+  const replaced = (goMod.Replace ?? [])
+    .filter((r) => r.New.Path.startsWith('./staging/'))
+    .map((r) => `-replace=${r.Old.Path}=${r.Old.Path}@${staging}`);
+  await module.go('mod', 'edit', `-require=k8s.io/kubernetes@${version}`, ...replaced);
+  const [major, minor] = KUBERNETES_VERSION.split('.');
+  const component = 'k8s.io/component-base/version';
+  const variables = {
+    [`${component}.gitVersion`]: version,
+    [`${component}.gitMajor`]: major,
+    [`${component}.gitMinor`]: minor,
+    [`${component}.gitTreeState`]: 'clean',
+    'k8s.io/client-go/pkg/version.gitVersion': version,
+  };
+  const flags = Object.entries(variables).map(([name, value]) => `-X ${name}=${value}`);
+  await module.compile(
+    ['-s -w', ...flags].join(' '),
+    ['kube-apiserver', 'kubectl'].map((name) => `k8s.io/kubernetes/cmd/${name}`),
+  );
+}
+
+/** etcd. Its main package is the module's root, so the binary is named after the module's last element. */
+export async function buildEtcd(build: GoBuild): Promise<void> {
+  const module = await GoModule.create(build, 'etcd');
+  await module.go('mod', 'edit', `-require=go.etcd.io/etcd/server/v3@v${ETCD_VERSION}`);
+  await module.go(
+    'build',
+    '-v',
+    '-ldflags',
+    '-s -w',
+    '-o',
+    join(build.outDirectory, 'etcd'),
+    'go.etcd.io/etcd/server/v3',
+  );
+}
+
+const PLUGIN_FOLDERS: Readonly<Record<(typeof CNI_PLUGINS)[number], string>> = {
+  bridge: 'main/bridge',
+  macvlan: 'main/macvlan',
+  loopback: 'main/loopback',
+  ptp: 'main/ptp',
+  'host-local': 'ipam/host-local',
+  static: 'ipam/static',
+};
+
+/** The reference plugins. */
+export async function buildCniPlugins(build: GoBuild): Promise<void> {
+  const module = await GoModule.create(build, 'cni-plugins');
+  await module.go('mod', 'edit', `-require=github.com/containernetworking/plugins@v${CNI_PLUGINS_VERSION}`);
+  const packages = CNI_PLUGINS.map(
+    (name) => `github.com/containernetworking/plugins/plugins/${PLUGIN_FOLDERS[name]}`,
+  );
+  await module.compile('-s -w', packages);
+}
+
+/** cnitool, which no release archive contains. */
+export async function buildCnitool(build: GoBuild): Promise<void> {
+  const module = await GoModule.create(build, 'cnitool');
+  await module.go('mod', 'edit', `-require=github.com/containernetworking/cni@v${CNI_VERSION}`);
+  await module.compile('-s -w', ['github.com/containernetworking/cni/cnitool']);
+}

@@ -1,0 +1,17 @@
+/** The versions of everything that the tests, the quickstart and the benchmarks run against. One place. */
+
+/** Kubernetes: kube-apiserver and kubectl. */
+export const KUBERNETES_VERSION = '1.35.4';
+/** etcd's server. */
+export const ETCD_VERSION = '3.6.6';
+/** The reference CNI plugins. */
+export const CNI_PLUGINS_VERSION = '1.9.1';
+/** The CNI library that cnitool comes from. */
+export const CNI_VERSION = '1.3.0';
+/** The oldest Go that can build them: Kubernetes' own go.mod asks for it. */
+export const GO_MINIMUM = '1.25';
+
+/** What a control plane consists of. */
+export const CONTROL_PLANE_BINARIES = ['kube-apiserver', 'etcd', 'kubectl'] as const;
+/** The reference plugins that the journeys use. */
+export const CNI_PLUGINS = ['bridge', 'macvlan', 'host-local', 'loopback', 'ptp', 'static'] as const;
