@@ -28,20 +28,20 @@ export interface PoolRoute {
 
 /** Resolver settings as the pool has them. */
 export interface PoolDns {
-  readonly nameservers?: string[];
+  readonly nameservers?: readonly string[];
   readonly domain?: string;
-  readonly search?: string[];
-  readonly options?: string[];
+  readonly search?: readonly string[];
+  readonly options?: readonly string[];
 }
 
 /** `spec` of an IPPool, as its CRD has it. What is absent has the CRD's default. */
 export interface PoolSpec {
   readonly network?: string;
   readonly subnet: string;
-  readonly ranges?: string[];
-  readonly excludes?: string[];
+  readonly ranges?: readonly string[];
+  readonly excludes?: readonly string[];
   readonly gateway?: string;
-  readonly routes?: PoolRoute[];
+  readonly routes?: readonly PoolRoute[];
   readonly dns?: PoolDns;
   readonly nodeSelector?: LabelSelector;
   readonly namespaceSelector?: LabelSelector;

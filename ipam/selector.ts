@@ -5,13 +5,13 @@ export interface LabelSelectorRequirement {
   readonly key: string;
   /** In and NotIn look at `values`; NotIn and DoesNotExist also match where the label is absent. */
   readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
-  readonly values?: string[];
+  readonly values?: readonly string[];
 }
 
 /** All conditions must hold. One without conditions selects everything. */
 export interface LabelSelector {
-  readonly matchLabels?: Record<string, string>;
-  readonly matchExpressions?: LabelSelectorRequirement[];
+  readonly matchLabels?: Readonly<Record<string, string>>;
+  readonly matchExpressions?: readonly LabelSelectorRequirement[];
 }
 
 /** True if the labels meet every condition; an absent selector selects everything. */
