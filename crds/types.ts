@@ -58,25 +58,25 @@ export interface IPPoolSpec {
    */
   readonly gateway?: string;
   /**
-   * Routes that go into every result, in this order. Absent - none. At most 64.
+   * Routes that go into every result, in this order. Absent: none. At most 64.
    *
    * Items: One route of the result. Fields beyond dst and gw need a network configuration of cniVersion 1.1.0.
    */
   readonly routes?: readonly Route[];
   /**
-   * DNS settings that go into every result. Absent - none.
+   * DNS settings that go into every result. Absent: none.
    */
   readonly dns?: DNS;
   /**
-   * Labels of the nodes whose pods may use the pool. Absent or empty - every node.
+   * Labels of the nodes whose pods may use the pool. Absent or empty: every node.
    */
   readonly nodeSelector?: LabelSelector;
   /**
-   * Labels of the namespaces whose pods may use the pool. Absent or empty - every namespace.
+   * Labels of the namespaces whose pods may use the pool. Absent or empty: every namespace.
    */
   readonly namespaceSelector?: LabelSelector;
   /**
-   * Labels of the pods that may use the pool. Absent or empty - every pod.
+   * Labels of the pods that may use the pool. Absent or empty: every pod.
    */
   readonly podSelector?: LabelSelector;
   /**
@@ -92,11 +92,11 @@ export interface IPPoolSpec {
    */
   readonly staticRequests?: 'Allow' | 'Deny';
   /**
-   * How long a released address rests before it is free again: whole numbers with the units ms, s, m and h, such as 30s or 1h30m. 0s - free at once. At most 24h. When nothing else is free, a resting address is given all the same. Default: "30s".
+   * How long a released address rests before it is free again: whole numbers with the units ms, s, m and h, such as 30s or 1h30m. 0s: free at once. At most 24h. When nothing else is free, a resting address is given all the same. Default: "30s".
    */
   readonly cooldown?: string;
   /**
-   * How a dynamic address is chosen. Random - spread over the pool, so that an address is seldom given again soon. Ascending - the lowest free one, as far as the agent knows. Default: "Random".
+   * How a dynamic address is chosen. Random: spread over the pool, so that an address is seldom given again soon. Ascending: the lowest free one, as far as the agent knows. Default: "Random".
    */
   readonly allocation?: 'Random' | 'Ascending';
 }
@@ -110,33 +110,33 @@ export interface Route {
    */
   readonly dst: string;
   /**
-   * Next hop, of the subnet's family, in canonical form. Absent - the main plugin takes the gateway.
+   * Next hop, of the subnet's family, in canonical form. Absent: the main plugin takes the gateway.
    */
   readonly gw?: string;
   /**
-   * MTU of the route in bytes. Absent - the interface's.
+   * MTU of the route in bytes. Absent: the interface's.
    */
   readonly mtu?: number;
   /**
-   * Maximum segment size to advertise to the destination, in bytes. Absent - the kernel's choice.
+   * Maximum segment size to advertise to the destination, in bytes. Absent: the kernel's choice.
    */
   readonly advmss?: number;
   /**
-   * Priority (metric) of the route; lower wins. Absent - the kernel's default.
+   * Priority (metric) of the route; lower wins. Absent: the kernel's default.
    */
   readonly priority?: number;
   /**
-   * Routing table to add the route to. Absent - the main table.
+   * Routing table to add the route to. Absent: the main table.
    */
   readonly table?: number;
   /**
-   * Scope of the destinations that the route covers - 0 global, 253 link, 254 host. Absent - the kernel's choice.
+   * Scope of the destinations that the route covers: 0 global, 253 link, 254 host. Absent: the kernel's choice.
    */
   readonly scope?: number;
 }
 
 /**
- * DNS settings that go into every result. Absent - none.
+ * DNS settings that go into every result. Absent: none.
  */
 export interface DNS {
   /**
@@ -243,11 +243,11 @@ export interface IPPoolStatus {
    */
   readonly holders?: readonly HeldAddress[];
   /**
-   * Whether there are more held addresses than holders lists. Absent - no.
+   * Whether there are more held addresses than holders lists. Absent: no.
    */
   readonly holdersTruncated?: boolean;
   /**
-   * Ready - agents may use the pool. Exhausted - no address is free or cooling down. Drained - no reservation lies outside ranges. Conflict - an address is in use by somebody who does not own it.
+   * Ready: agents may use the pool. Exhausted: no address is free or cooling down. Drained: no reservation lies outside ranges. Conflict: an address is in use by somebody who does not own it.
    *
    * Items: One aspect of the pool's state.
    */
@@ -356,29 +356,29 @@ export interface IPReservationSpec {
    */
   readonly pool: string;
   /**
-   * Bound - an owner has the address. Released - given back, cooling down, can be taken again when nothing else is free. Held - nobody is on it, it waits for its holder or is used by something outside the cluster.
+   * Bound: an owner has the address. Released: given back, cooling down, can be taken again when nothing else is free. Held: nobody is on it, it waits for its holder or is used by something outside the cluster.
    */
   readonly state: 'Bound' | 'Released' | 'Held';
   /**
-   * Who has the address. Of a Released or Held reservation that Berth made - who had it last. Required with state Bound.
+   * Who has the address. Of a Released or Held reservation that Berth made: who had it last. Required with state Bound.
    */
   readonly owner?: ReservationOwner;
   /**
-   * Whom a Held address waits for, or a Bound one returns to: Pod/<namespace>/<name> or StatefulSet/<namespace>/<set>/<ordinal>. When its holder's pod ends, the reservation goes back to Held. Absent - nobody.
+   * Whom a Held address waits for, or a Bound one returns to: Pod/<namespace>/<name> or StatefulSet/<namespace>/<set>/<ordinal>. When its holder's pod ends, the reservation goes back to Held. Absent: nobody.
    */
   readonly holder?: string;
   /**
-   * When the reservation entered its state: RFC 3339 in UTC, whole seconds, such as 2026-01-31T10:00:00Z. Absent - unknown, as of one that a person made.
+   * When the reservation entered its state: RFC 3339 in UTC, whole seconds, such as 2026-01-31T10:00:00Z. Absent: unknown, as of one that a person made.
    */
   readonly since?: string;
 }
 
 /**
- * Who has the address. Of a Released or Held reservation that Berth made - who had it last. Required with state Bound.
+ * Who has the address. Of a Released or Held reservation that Berth made: who had it last. Required with state Bound.
  */
 export interface ReservationOwner {
   /**
-   * Pod - one interface of a pod. Node - something on the node itself, such as an ingress of the CNI. External - something outside the cluster, with state Held only.
+   * Pod: one interface of a pod. Node: something on the node itself, such as an ingress of the CNI. External: something outside the cluster, with state Held only.
    */
   readonly kind: 'Pod' | 'Node' | 'External';
   /**
