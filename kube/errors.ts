@@ -32,7 +32,11 @@ export interface ApiErrorInit {
   /** `reason` of the Status object. */
   readonly reason?: string;
   /** `details.causes` of the Status object. */
-  readonly causes?: readonly { readonly field?: string; readonly message?: string; readonly reason?: string }[];
+  readonly causes?: readonly {
+    readonly field?: string;
+    readonly message?: string;
+    readonly reason?: string;
+  }[];
   /** Milliseconds; only with Throttled. */
   readonly retryAfterMs?: number;
   readonly cause?: unknown;
@@ -44,7 +48,11 @@ export class ApiError extends Error {
   readonly kind: ApiErrorKind;
   readonly status: number | undefined;
   readonly reason: string | undefined;
-  readonly causes: readonly { readonly field?: string; readonly message?: string; readonly reason?: string }[];
+  readonly causes: readonly {
+    readonly field?: string;
+    readonly message?: string;
+    readonly reason?: string;
+  }[];
   readonly retryAfterMs: number | undefined;
 
   constructor(kind: ApiErrorKind, message: string, init: ApiErrorInit = {}) {

@@ -1,0 +1,214 @@
+/**
+ * Where the API server is, how to prove who we are, and the connections to it.
+ *
+ * - One connection pool for calls and one for watches: a watch holds its connection for minutes, and
+ *   must never wait behind calls or keep them waiting.
+ * - Credentials are read again every 30 s and after a 401: rotated tokens, CA files and client
+ *   certificates are honoured, exec plugins run when their token expires.
+ * - New TLS material makes new pools; what runs on the old ones ends in peace.
+ * - Does NOT speak HTTP/2 (one stream-multiplexed connection costs throughput here), does NOT support
+ *   SOCKS proxies, nor the kubeconfig user field `tokenFile` (use an exec plugin or in-cluster credentials).
+ */
+import type { RequestOptions } from 'node:https';
+import { isDeepStrictEqual } from 'node:util';
+// The package's main module also loads watches, port forwarding and every generated API: this file does not.
+import { KubeConfig } from '@kubernetes/client-node/dist/config.js';
+import { type Dispatcher, Pool, ProxyAgent } from 'undici';
+import type { Clock } from './clock.ts';
+
+export interface ConnectionOptions {
+  /** Path of a kubeconfig file; absent: the pod's service account. */
+  readonly kubeconfig?: string | undefined;
+  /** At most this many connections for calls (watches have their own). */
+  readonly connections: number;
+  readonly clock: Clock;
+}
+
+/** What one request needs. */
+export interface Session {
+  readonly calls: Dispatcher;
+  readonly watches: Dispatcher;
+  /** Authorization and impersonation headers. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+const CREDENTIALS_MAX_AGE_MS = 30_000;
+/** Below the API server's own idle time-out of 90 s, so that it is never the server who closes first. */
+const KEEP_ALIVE_MS = 60_000;
+const TCP_KEEP_ALIVE_MS = 30_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+type TlsOptions = Pick<
+  RequestOptions,
+  'ca' | 'cert' | 'key' | 'pfx' | 'passphrase' | 'rejectUnauthorized' | 'servername'
+>;
+
+function tlsOf(options: RequestOptions): TlsOptions {
+  const { ca, cert, key, pfx, passphrase, rejectUnauthorized, servername } = options;
+  return { ca, cert, key, pfx, passphrase, rejectUnauthorized, servername };
+}
+
+function headersOf(options: RequestOptions): Record<string, string> {
+  const headers: Record<string, string> = {};
+  for (const [name, value] of Object.entries(options.headers ?? {})) {
+    if (value !== undefined) headers[name.toLowerCase()] = String(value).trim();
+  }
+  if (typeof options.auth === 'string') {
+    headers['authorization'] = `Basic ${Buffer.from(options.auth).toString('base64')}`;
+  }
+  return headers;
+}
+
+function load(path: string | undefined): KubeConfig {
+  const config = new KubeConfig();
+  if (path !== undefined) {
+    try {
+      config.loadFromFile(path);
+    } catch (error) {
+      throw new Error(`cannot load kubeconfig ${path}: ${String(error)}`, { cause: error });
+    }
+    return config;
+  }
+  if (process.env['KUBERNETES_SERVICE_HOST'] === undefined) {
+    throw new Error(
+      'not in a cluster (KUBERNETES_SERVICE_HOST is not set): name a kubeconfig file with --kubeconfig',
+    );
+  }
+  config.loadFromCluster();
+  return config;
+}
+
+/** The connections to one API server. */
+export class Connection {
+  readonly origin: string;
+  /** What stands before /api in every path: empty, or the path of a server behind a gateway. */
+  readonly basePath: string;
+  /** The namespace of the kubeconfig's context or of the service account. */
+  readonly namespace: string | undefined;
+  readonly #config: KubeConfig;
+  readonly #proxy: string | undefined;
+  readonly #options: ConnectionOptions;
+  #session: Session | undefined;
+  #tls: TlsOptions = {};
+  #readAt = 0;
+  #stale = true;
+  #refreshing: Promise<Session> | undefined;
+  #closed = false;
+  /** Every pool that still has something to end. */
+  readonly #pools = new Set<Dispatcher>();
+
+  /** @throws Error that says what is wrong with the kubeconfig, or that there is none. */
+  constructor(options: ConnectionOptions) {
+    const config = load(options.kubeconfig);
+    const cluster = config.getCurrentCluster();
+    const source = options.kubeconfig ?? 'the service account';
+    if (cluster === null || !URL.canParse(cluster.server)) {
+      throw new Error(
+        `${source}: no usable current context: set current-context to one with a cluster and a server`,
+      );
+    }
+    if (config.getCurrentUser() === null) {
+      throw new Error(`${source}: the current context names a user that is not in the file`);
+    }
+    const url = new URL(cluster.server);
+    this.origin = url.origin;
+    this.basePath = url.pathname.replace(/\/+$/, '');
+    this.namespace = config.getContextObject(config.getCurrentContext())?.namespace;
+    this.#proxy = cluster.proxyUrl;
+    if (this.#proxy !== undefined && !/^https?:/.test(this.#proxy)) {
+      throw new Error(`${source}: proxy-url ${this.#proxy}: only http and https proxies are supported`);
+    }
+    this.#config = config;
+    this.#options = options;
+  }
+
+  /** The session if its credentials are fresh; else `refresh` gets it. Costs nothing, so that every call may ask. */
+  get current(): Session | undefined {
+    const age = this.#options.clock.monotonic() - this.#readAt;
+    return this.#stale || age > CREDENTIALS_MAX_AGE_MS ? undefined : this.#session;
+  }
+
+  /** The server refused the credentials: read them again before the next call. */
+  invalidate(): void {
+    this.#stale = true;
+  }
+
+  /**
+   * Reads the credentials again; callers at the same time share one reading.
+   * @throws Error of the file system or of the exec plugin.
+   */
+  refresh(): Promise<Session> {
+    this.#refreshing ??= this.#read().finally(() => {
+      this.#refreshing = undefined;
+    });
+    return this.#refreshing;
+  }
+
+  async #read(): Promise<Session> {
+    const options: RequestOptions = {};
+    await this.#config.applyToHTTPSOptions(options);
+    if (this.#closed) throw new Error('the connection is closed');
+    const tls = tlsOf(options);
+    const headers = headersOf(options);
+    const old = this.#session;
+    if (old !== undefined && isDeepStrictEqual(tls, this.#tls)) {
+      this.#session = { ...old, headers };
+    } else {
+      this.#session = {
+        calls: this.#open(tls, this.#options.connections),
+        watches: this.#open(tls, undefined),
+        headers,
+      };
+      this.#tls = tls;
+      if (old !== undefined) {
+        this.#retire(old.calls);
+        this.#retire(old.watches);
+      }
+    }
+    this.#readAt = this.#options.clock.monotonic();
+    this.#stale = false;
+    return this.#session;
+  }
+
+  #open(tls: TlsOptions, connections: number | undefined): Dispatcher {
+    const settings = {
+      allowH2: false,
+      pipelining: 1,
+      connections: connections ?? null,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      // The caller's own time-outs rule: undici's would turn a slow list or a quiet watch into an error.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    };
+    const connect = {
+      ...Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined)),
+      allowH2: false,
+      timeout: CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+      keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
+    };
+    const pool =
+      this.#proxy === undefined
+        ? new Pool(this.origin, { ...settings, connect })
+        : new ProxyAgent({ ...settings, uri: this.#proxy, requestTls: connect });
+    this.#pools.add(pool);
+    return pool;
+  }
+
+  /** Lets running calls and watches end, then frees the pool. */
+  #retire(pool: Dispatcher): void {
+    const forget = (): void => {
+      this.#pools.delete(pool);
+    };
+    // `close` rejects only for a pool that is already destroyed: then there is nothing left to free.
+    pool.close().then(forget, forget);
+  }
+
+  /** Ends every connection at once; running calls fail. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#stale = true;
+    await Promise.all([...this.#pools].map((pool) => pool.destroy()));
+    this.#pools.clear();
+  }
+}
