@@ -55,11 +55,7 @@ export function creationPath(resource: Resource<KubeObject>, namespace: string |
  * The path of one object. An empty name is refused: it would address the whole collection.
  * @throws ApiError Invalid for a key that does not name one object.
  */
-export function objectPath(
-  resource: Resource<KubeObject>,
-  key: ObjectKey,
-  subresource?: 'status' | undefined,
-): string {
+export function objectPath(resource: Resource<KubeObject>, key: ObjectKey, subresource?: 'status'): string {
   const path = `${creationPath(resource, key.namespace)}/${segment(resource, 'name', key.name)}`;
   return subresource === undefined ? path : `${path}/${subresource}`;
 }

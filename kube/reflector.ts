@@ -1,0 +1,211 @@
+/**
+ * Keeps a sink equal to a collection in the API server: list, then watch from the list's version.
+ *
+ * - The sink sees every change after the list, in order; what it missed while the watch was away comes with
+ *   a new list, which replaces everything (deletions included).
+ * - A watch that ends or breaks is taken up from the last version seen, bookmarks included. 410 Expired,
+ *   silence (neither event nor bookmark for `idleTimeoutMs`) and a server whose version went back (an etcd
+ *   restored from a snapshot: it answers a watch from the future with silence) lead to a new list.
+ * - Failures are waited out with exponential backoff and jitter, 0.8 s to 30 s, from the start again
+ *   after a watch that delivered something.
+ * - `run` ends as soon as its signal aborts, and leaves no timer and no connection behind.
+ * - Does NOT promise every intermediate state: a new list may skip some. It does NOT resync periodically.
+ */
+import type { Api, KubeObject, Resource, WatchEvent } from './api.ts';
+import { Backoff } from './backoff.ts';
+import type { Clock, Random } from './clock.ts';
+import { isApiError } from './errors.ts';
+import type { Log } from './log.ts';
+
+/** What a reflector fills. Its methods must not throw. */
+export interface ReflectorSink<T> {
+  /** These are all objects there are. */
+  replace(objects: readonly T[]): void;
+  /** The object is new or changed. */
+  upsert(object: T): void;
+  /** The object is gone; this is its last state. */
+  remove(object: T): void;
+}
+
+export interface ReflectorOptions<T extends KubeObject> {
+  readonly api: Api;
+  readonly resource: Resource<T>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly sink: ReflectorSink<T>;
+  readonly namespace?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+  readonly labelSelector?: string | undefined;
+  /** Objects per page of a list. Defaults to 500. */
+  readonly pageSize?: number | undefined;
+  /** Milliseconds of silence after which a watch is given up. Defaults to 90,000: the API server sends a bookmark about every minute. */
+  readonly idleTimeoutMs?: number | undefined;
+  /** Called before each watch but the first, when the API server has answered again. Must not throw. */
+  readonly onReconnect?: (() => void) | undefined;
+}
+
+const LIST_TIMEOUT_MS = 60_000;
+/** Seconds; each watch lasts this to twice this, so that not all end at once. */
+const MIN_WATCH_SECONDS = 300;
+/** A watch that ends sooner than this (milliseconds) with nothing to say is a failure, not an end. */
+const SHORT_WATCH_MS = 1000;
+
+/** True if the version is older than the other one. Versions of one resource are decimal numbers that grow. */
+function isOlder(version: string, than: string): boolean {
+  if (!/^\d+$/.test(version) || !/^\d+$/.test(than)) return version !== than;
+  return BigInt(version) < BigInt(than);
+}
+
+export class Reflector<T extends KubeObject> {
+  readonly #options: ReflectorOptions<T>;
+  readonly #selection: { namespace?: string; fieldSelector?: string; labelSelector?: string };
+  readonly #backoff: Backoff;
+  readonly #idleTimeoutMs: number;
+  /** Where to watch from; undefined: list first. */
+  #version: string | undefined;
+  #watchedBefore = false;
+  /** The last watch broke: the server behind the connection may have lost its memory. */
+  #suspicious = false;
+
+  constructor(options: ReflectorOptions<T>) {
+    const { namespace, fieldSelector, labelSelector } = options;
+    this.#options = options;
+    this.#selection = {
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(fieldSelector === undefined ? {} : { fieldSelector }),
+      ...(labelSelector === undefined ? {} : { labelSelector }),
+    };
+    this.#backoff = new Backoff({ initialMs: 800, maxMs: 30_000 }, options.random);
+    this.#idleTimeoutMs = options.idleTimeoutMs ?? 90_000;
+  }
+
+  /** Resolves when the signal has aborted; never rejects. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log, resource } = this.#options;
+    while (!signal.aborted) {
+      try {
+        await this.#listAndWatch(signal);
+      } catch (error) {
+        // A function call, because the compiler believes that `aborted` kept its value across the await.
+        if (isAborted(signal)) return;
+        const delayMs = this.#delayAfter(error);
+        log.warn({ resource: resource.plural, error, delayMs }, 'list or watch failed, trying again');
+        await pause(clock, delayMs, signal);
+      }
+    }
+  }
+
+  #delayAfter(error: unknown): number {
+    if (isApiError(error, 'Expired')) this.#version = undefined;
+    this.#suspicious = true;
+    const delay = this.#backoff.next();
+    return isApiError(error, 'Throttled') ? Math.max(delay, error.retryAfterMs ?? 0) : delay;
+  }
+
+  async #listAndWatch(signal: AbortSignal): Promise<void> {
+    if (this.#version !== undefined && this.#suspicious) await this.#checkVersion(this.#version, signal);
+    const version = this.#version ?? (await this.#list(signal));
+    this.#version = version;
+    this.#suspicious = false;
+    if (this.#watchedBefore) this.#options.onReconnect?.();
+    this.#watchedBefore = true;
+    await this.#watch(version, signal);
+  }
+
+  /** Forgets the version if the server's present one is older: then it was restored from a snapshot. */
+  async #checkVersion(version: string, signal: AbortSignal): Promise<void> {
+    const { api, resource, log } = this.#options;
+    const { metadata } = await api.list(resource, { ...this.#selection, limit: 1, signal });
+    if (!isOlder(metadata.resourceVersion, version)) return;
+    log.warn(
+      { resource: resource.plural, seen: version, now: metadata.resourceVersion },
+      'the API server went back in time, listing again',
+    );
+    this.#version = undefined;
+  }
+
+  /** Replaces the sink's content; returns the version of the list. */
+  async #list(signal: AbortSignal): Promise<string> {
+    const { api, resource, sink, pageSize = 500 } = this.#options;
+    let objects: T[] = [];
+    let limit: number | undefined = pageSize;
+    let next: string | undefined;
+    for (;;) {
+      try {
+        const page = await api.list(resource, {
+          ...this.#selection,
+          signal,
+          timeoutMs: LIST_TIMEOUT_MS,
+          ...(limit === undefined ? {} : { limit }),
+          ...(next === undefined ? {} : { continue: next }),
+        });
+        for (const object of page.items) objects.push(object);
+        next = page.metadata.continue === '' ? undefined : page.metadata.continue;
+        if (next === undefined) {
+          sink.replace(objects);
+          return page.metadata.resourceVersion;
+        }
+      } catch (error) {
+        if (next === undefined || !isApiError(error, 'Expired')) throw error;
+        // The pages took longer than the server remembers: everything in one answer cannot expire.
+        objects = [];
+        limit = undefined;
+        next = undefined;
+      }
+    }
+  }
+
+  async #watch(from: string, signal: AbortSignal): Promise<void> {
+    const { api, clock, random, resource } = this.#options;
+    const started = clock.monotonic();
+    let heardAt = started;
+    let heard = false;
+    try {
+      const events = api.watch(resource, {
+        ...this.#selection,
+        resourceVersion: from,
+        timeoutSeconds: Math.round(MIN_WATCH_SECONDS * (1 + random())),
+        idleTimeoutMs: this.#idleTimeoutMs,
+        signal,
+      });
+      for await (const event of events) {
+        if (!heard) this.#backoff.reset();
+        heard = true;
+        heardAt = clock.monotonic();
+        this.#apply(event);
+      }
+    } catch (error) {
+      if (clock.monotonic() - heardAt >= this.#idleTimeoutMs) this.#version = undefined;
+      throw error;
+    }
+    if (!heard && clock.monotonic() - started < SHORT_WATCH_MS) {
+      throw new Error(`watch ${resource.plural}: very short watch: ended at once without an event`);
+    }
+    this.#backoff.reset();
+  }
+
+  #apply(event: WatchEvent<T>): void {
+    const { sink } = this.#options;
+    if (event.type === 'DELETED') sink.remove(event.object);
+    else if (event.type !== 'BOOKMARK') sink.upsert(event.object);
+    this.#version = versionOf(event) ?? this.#version;
+  }
+}
+
+function versionOf<T extends KubeObject>(event: WatchEvent<T>): string | undefined {
+  return event.type === 'BOOKMARK' ? event.resourceVersion : event.object.metadata.resourceVersion;
+}
+
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
+
+/** Waits; ends early without an error when the signal aborts. */
+async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await clock.sleep(ms, signal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  }
+}
