@@ -52,6 +52,52 @@ export function versionAllows(cniVersion: string, command: string): boolean {
   return SUPPORTED_VERSIONS.indexOf(cniVersion) >= SUPPORTED_VERSIONS.indexOf(since);
 }
 
+/** CNI spec 1.1.0, section 2: the variables that each operation requires besides CNI_COMMAND. */
+const REQUIRED: Readonly<Record<string, readonly string[]>> = {
+  ADD: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'],
+  CHECK: ['CNI_CONTAINERID', 'CNI_NETNS', 'CNI_IFNAME'],
+  DEL: ['CNI_CONTAINERID', 'CNI_IFNAME'],
+  GC: ['CNI_PATH'],
+  STATUS: [],
+  VERSION: [],
+};
+
+/**
+ * What is wrong with the CNI_* variables of a call (error code 4); undefined: nothing.
+ * The rules for container IDs and interface names are the spec's and libcni's.
+ */
+export function environmentProblem(env: Readonly<Record<string, string | undefined>>): string | undefined {
+  const { CNI_COMMAND: command = '', CNI_CONTAINERID: containerID = '', CNI_IFNAME: ifname = '' } = env;
+  if (command === '') return 'the environment variable CNI_COMMAND is missing';
+  const required = Object.hasOwn(REQUIRED, command) ? REQUIRED[command] : undefined;
+  if (required === undefined) return `CNI_COMMAND ${JSON.stringify(command)} is unknown`;
+  const missing = required.filter((name) => (env[name] ?? '') === '');
+  if (missing.length > 0) return `${command} needs the environment variables ${missing.join(', ')}`;
+  if (required.includes('CNI_CONTAINERID') && !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(containerID)) {
+    return `CNI_CONTAINERID ${JSON.stringify(containerID)} must be letters, digits, "_", "." and "-", and begin with a letter or digit`;
+  }
+  // U+FFFD: the name was not UTF-8, and two such names would look the same here.
+  const forbidden = /[/:\s\u0085\uFFFD]/.test(ifname) || ifname === '.' || ifname === '..';
+  if (required.includes('CNI_IFNAME') && (forbidden || utf8Length(ifname) > 15)) {
+    return `CNI_IFNAME ${JSON.stringify(ifname)} must be 1 to 15 bytes of UTF-8 without "/", ":" and white space, and not "." or ".."`;
+  }
+  return undefined;
+}
+
+function utf8Length(text: string): number {
+  return encodeURIComponent(text.toWellFormed()).replace(/%../g, '-').length;
+}
+
+/** Whom a call is about, for messages: `ADD shop/web net1`, or with the container ID where no pod is named. */
+export function describeCall(env: Readonly<Record<string, string | undefined>>): string {
+  const args = (env['CNI_ARGS'] ?? '').split(';');
+  const arg = (key: string): string =>
+    args.find((each) => each.startsWith(`${key}=`))?.slice(key.length + 1) ?? '';
+  const [namespace, name] = [arg('K8S_POD_NAMESPACE'), arg('K8S_POD_NAME')];
+  const pod = name === '' ? env['CNI_CONTAINERID'] : `${namespace}/${name}`;
+  return [env['CNI_COMMAND'], pod, env['CNI_IFNAME']].filter((part) => (part ?? '') !== '').join(' ');
+}
+
 /** CNI error codes: below 100 the spec's ("Error"), from 101 on Berth's own. */
 export const ErrorCode = {
   incompatibleVersion: 1,
