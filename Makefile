@@ -1,0 +1,49 @@
+# Berth. `make help` lists what there is; everything else runs on the node that npm places in node_modules.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+bin := $(CURDIR)/node_modules/.bin
+node := $(bin)/node
+machine_path := $(PATH)
+export PATH := $(bin):$(PATH)
+
+.PHONY: help quickstart quickstart-down build test lint bench e2e clean preflight
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+quickstart: build ## Two simulated nodes on this machine, with pods that get addresses and ping each other
+	@hack/preflight quickstart
+	@$(node) e2e/quickstart/up.ts
+
+quickstart-down: node_modules/.stamp ## Remove every trace of the quickstart
+	@$(node) e2e/quickstart/down.ts
+
+build: node_modules/.stamp ## Build dist/: the CNI binary, the agent and the operator
+	@$(node) hack/build.ts
+
+test: build lint ## Everything: build, lint, unit and integration tests on a real API server
+	@hack/preflight test
+	@$(node) hack/test.ts
+
+lint: node_modules/.stamp ## Types, lint rules, format, import directions, generated files
+	@$(node) hack/lint.ts
+
+bench: build ## Measure allocation against the raw create rate of a real API server
+	@hack/preflight test
+	@npm run --silent bench
+
+e2e: build ## The integration tests alone
+	@hack/preflight test
+	@$(node) hack/test.ts --project integration
+
+clean: ## Remove what was built
+	rm -rf dist bench/out coverage
+	@echo "Kept: node_modules, and the control plane's cache $${XDG_CACHE_HOME:-$$HOME/.cache}/berth (rm -r it to fetch or build it again)"
+
+# npm runs again only when the lock file changed, or what it made is gone. It runs on the machine's own node, as it
+# removes the one in node_modules first.
+node_modules/.stamp: package-lock.json package.json
+	@hack/preflight build
+	@PATH='$(machine_path)' hack/install
+	@touch $@

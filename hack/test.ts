@@ -1,0 +1,43 @@
+/**
+ * `make test`: runs vitest and says in one plain line what came out.
+ *
+ * A skipped or unfinished test is a failure here: a test that does not run proves nothing, and nobody notices.
+ * Arguments are handed to vitest: `node hack/test.ts --project unit`.
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Summary, summarize } from './testsummary.ts';
+
+const root: string = join(import.meta.dirname, '..');
+
+function runVitest(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(join(root, 'node_modules', '.bin', 'vitest'), args, {
+      cwd: root,
+      env,
+      stdio: 'inherit',
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve(code ?? 1));
+  });
+}
+
+async function main(): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'berth-tests-'));
+  const report = join(directory, 'report.json');
+  try {
+    const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+    // CI makes vitest refuse `.only`.
+    const code = await runVitest([...args, ...process.argv.slice(2)], { ...process.env, CI: 'true' });
+    const summary: Summary = summarize(readFileSync(report, 'utf8'));
+    for (const complaint of summary.complaints) console.log(complaint);
+    console.log(summary.line);
+    process.exitCode = summary.ok ? code : 1;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+await main();

@@ -1,0 +1,44 @@
+import { describe, expect, test } from 'vitest';
+import { summarize } from './testsummary.ts';
+
+function report(fileStatus: string, ...statuses: string[]): string {
+  const assertionResults = statuses.map((status, i) => ({ fullName: `test ${i}`, status }));
+  return JSON.stringify({
+    testResults: [{ name: 'a.test.ts', status: fileStatus, message: 'boom\nmore', assertionResults }],
+  });
+}
+
+describe('the summary of a test run', () => {
+  test('counts what passed', () => {
+    expect(summarize(report('passed', 'passed', 'passed'))).toEqual({
+      line: '2 passed, 0 failed',
+      ok: true,
+      complaints: [],
+    });
+  });
+
+  test('counts what failed', () => {
+    expect(summarize(report('failed', 'passed', 'failed'))).toMatchObject({
+      line: '1 passed, 1 failed',
+      ok: false,
+    });
+  });
+
+  test.each(['skipped', 'pending', 'todo'])('takes a test that is %s for failed, and names it', (status) => {
+    const summary = summarize(report('passed', 'passed', status));
+    expect(summary).toMatchObject({ line: '1 passed, 1 failed', ok: false });
+    expect(summary.complaints).toEqual([`not run (${status}): a.test.ts: test 1`]);
+  });
+
+  test('takes a file that fails outside its tests for one failure, and names it', () => {
+    expect(summarize(report('failed', 'passed'))).toEqual({
+      line: '1 passed, 1 failed',
+      ok: false,
+      complaints: ['failed outside its tests: a.test.ts: boom'],
+    });
+  });
+
+  test('refuses a run without a single test', () => {
+    expect(() => summarize(JSON.stringify({ testResults: [] }))).toThrow(/no test ran/);
+  });
+});

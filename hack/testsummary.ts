@@ -1,0 +1,47 @@
+/** What vitest's JSON report comes to. */
+
+/** The verdict over a whole run. */
+export interface Summary {
+  /** `123 passed, 0 failed`; what was skipped or left to do counts as failed. */
+  readonly line: string;
+  readonly ok: boolean;
+  /** One line for each test that did not run, and for each file that failed outside its tests. */
+  readonly complaints: readonly string[];
+}
+
+interface Report {
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly status: string;
+    readonly message?: string;
+    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+  }[];
+}
+
+/** Judges a report of vitest's `json` reporter. @throws Error where no test ran at all */
+export function summarize(json: string): Summary {
+  // The shape is the documented one of vitest's (and Jest's) JSON reporter.
+  const report = JSON.parse(json) as Report;
+  let passed = 0;
+  let failed = 0;
+  const complaints: string[] = [];
+  for (const file of report.testResults) {
+    let failedHere = 0;
+    for (const test of file.assertionResults) {
+      if (test.status === 'passed') {
+        passed += 1;
+        continue;
+      }
+      failedHere += 1;
+      if (test.status !== 'failed')
+        complaints.push(`not run (${test.status}): ${file.name}: ${test.fullName}`);
+    }
+    if (file.status !== 'passed' && failedHere === 0) {
+      failedHere = 1;
+      complaints.push(`failed outside its tests: ${file.name}: ${(file.message ?? '').split('\n')[0]}`);
+    }
+    failed += failedHere;
+  }
+  if (passed + failed === 0) throw new Error('no test ran: the report is empty');
+  return { line: `${passed} passed, ${failed} failed`, ok: failed === 0, complaints };
+}
