@@ -26,6 +26,21 @@ export interface CniAnswer {
   stdout: string;
 }
 
+/** The answer in the body of a response; undefined if it is none. */
+export function parseAnswer(body: string): CniAnswer | undefined {
+  let answer: unknown;
+  try {
+    answer = JSON.parse(body);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+  if (typeof answer !== 'object' || answer === null) return undefined;
+  const { exitCode, stdout }: { exitCode?: unknown; stdout?: unknown } = answer;
+  if (typeof exitCode !== 'number' || typeof stdout !== 'string') return undefined;
+  return Number.isInteger(exitCode) && exitCode >= 0 && exitCode <= 255 ? { exitCode, stdout } : undefined;
+}
+
 /** CNI spec versions that Berth speaks, oldest first. */
 export const SUPPORTED_VERSIONS: readonly string[] = [
   '0.1.0',
@@ -50,6 +65,16 @@ const SINCE: Readonly<Record<string, string>> = { CHECK: '0.4.0', GC: '1.1.0', S
 export function versionAllows(cniVersion: string, command: string): boolean {
   const since = SINCE[command] ?? IMPLIED_VERSION;
   return SUPPORTED_VERSIONS.indexOf(cniVersion) >= SUPPORTED_VERSIONS.indexOf(since);
+}
+
+/** What is wrong with the `cniVersion` of a configuration for this verb (error code 1); undefined: nothing. */
+export function versionProblem(cniVersion: unknown, command: string): string | undefined {
+  const given =
+    cniVersion === undefined || cniVersion === null || cniVersion === '' ? IMPLIED_VERSION : cniVersion;
+  if (typeof given !== 'string' || !SUPPORTED_VERSIONS.includes(given)) {
+    return `cniVersion ${JSON.stringify(given)} is not supported; use one of ${SUPPORTED_VERSIONS.join(', ')}`;
+  }
+  return versionAllows(given, command) ? undefined : `cniVersion "${given}" does not allow ${command}`;
 }
 
 /** CNI spec 1.1.0, section 2: the variables that each operation requires besides CNI_COMMAND. */
@@ -133,12 +158,38 @@ export const AGENT_DEADLINE_MS = 25_000;
 /** Milliseconds that the binary takes at most for anything. */
 export const BINARY_DEADLINE_MS = 30_000;
 
+/** Milliseconds that an ADD waits for an agent that is away; any other verb does not wait. */
+export const ADD_WAIT_MS = 10_000;
+/** Milliseconds that a DEL waits for its answer; the rest of the binary's time is for the queue. */
+export const DEL_WAIT_MS = 25_000;
+
 /** Made in the deletes directory after the agent's first sync: here lives an agent. */
 export const MARKER_FILE = '.berth-agent';
 /** Milliseconds between two touches of the marker. */
 export const MARKER_TOUCH_MS = 10_000;
 /** Milliseconds after which an untouched marker says that no agent serves this node. */
 export const MARKER_MAX_AGE_MS = 60_000;
+
+/**
+ * Where a configuration's `ipam` section says that the agent is (DEFAULT_SOCKET and DEFAULT_STATE_DIR where it
+ * says nothing); a string says what is wrong with it (error code 7).
+ */
+export function agentPaths(ipam: unknown): { socket: string; stateDir: string } | string {
+  const section: { socket?: unknown; stateDir?: unknown } =
+    typeof ipam === 'object' && ipam !== null ? ipam : {};
+  const { socket = DEFAULT_SOCKET, stateDir = DEFAULT_STATE_DIR } = section;
+  // 107 bytes is what the address of a unix socket holds (unix(7)); with more another file would be meant.
+  if (!isPath(socket, 107)) return wrongPath('socket', socket, 107);
+  return isPath(stateDir, 1024) ? { socket, stateDir } : wrongPath('stateDir', stateDir, 1024);
+}
+
+function isPath(value: unknown, bytes: number): value is string {
+  return typeof value === 'string' && /^\/[^\0]*$/.test(value) && utf8Length(value) <= bytes;
+}
+
+function wrongPath(key: string, value: unknown, bytes: number): string {
+  return `ipam.${key} is ${JSON.stringify(value)}; it must be an absolute path of at most ${bytes} bytes`;
+}
 
 /** Where a DEL is kept while the agent is away, and where the marker is. */
 export function deletesDir(stateDir: string): string {
@@ -167,6 +218,15 @@ export function deleteTempName(entryName: string): string {
 export function parseDeleteEntryName(name: string): { time: number } | undefined {
   const match = /^(\d{15})-[0-9a-f]{12}\.json$/.exec(name);
   return match === null ? undefined : { time: Number(match[1]) };
+}
+
+/** The answer to VERSION (CNI spec 1.1.0, section 5): in the version asked with, as far as Berth speaks it. */
+export function versionAnswer(asked: string | undefined): CniAnswer {
+  const cniVersion = asked !== undefined && SUPPORTED_VERSIONS.includes(asked) ? asked : NEWEST_VERSION;
+  return {
+    exitCode: 0,
+    stdout: `${JSON.stringify({ cniVersion, supportedVersions: SUPPORTED_VERSIONS })}\n`,
+  };
 }
 
 const MAX_MSG_CHARACTERS = 1024;
