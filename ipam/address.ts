@@ -88,7 +88,7 @@ function parseIPv4(text: string, whole: string): number {
   }
   let value = 0;
   for (const part of parts) {
-    if (!/^[0-9]{1,3}$/.test(part)) {
+    if (!/^[0-9]+$/.test(part)) {
       throw refusal(
         whole,
         `has ${quote(part)} where a number is expected`,
@@ -101,7 +101,7 @@ function parseIPv4(text: string, whole: string): number {
     }
     const byte = Number(part);
     if (byte > 255)
-      throw refusal(whole, `has ${part}, which is more than 255`, 'write numbers from 0 to 255');
+      throw refusal(whole, `has ${quote(part)}, which is more than 255`, 'write numbers from 0 to 255');
     value = value * 256 + byte;
   }
   return value;
@@ -135,7 +135,7 @@ function ipv6Side(side: string, text: string, last: boolean): number[] {
   if (side === '') {
     return [];
   }
-  const parts = side.split(':', 10);
+  const parts = side.split(':');
   const groups: number[] = [];
   for (const [i, part] of parts.entries()) {
     if (last && i === parts.length - 1 && part.includes('.')) {
