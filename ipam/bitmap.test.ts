@@ -1,0 +1,106 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { AddressBitmap } from './bitmap.ts';
+import { parseRange } from './range.ts';
+import { RangeSet } from './rangeset.ts';
+import { smallRanges } from './testing/arbitraries.ts';
+
+function set(text: string): RangeSet {
+  const range = parseRange(text);
+  return RangeSet.of(range.family, [range]);
+}
+
+function filled(within: RangeSet): AddressBitmap {
+  const bitmap = new AddressBitmap();
+  for (const { first, last } of within.ranges)
+    for (let value = first; value <= last; value++) bitmap.set(value);
+  return bitmap;
+}
+
+test('set and clear say whether they changed anything', () => {
+  const bitmap = new AddressBitmap();
+  expect([bitmap.set(5n), bitmap.set(5n), bitmap.has(5n), bitmap.count]).toEqual([true, false, true, 1]);
+  expect([bitmap.clear(5n), bitmap.clear(5n), bitmap.has(5n), bitmap.count]).toEqual([true, false, false, 0]);
+  expect(bitmap.clear(1n << 100n)).toBe(false);
+});
+
+test('neighbours do not touch each other, at words and pages either', () => {
+  for (const value of [0n, 31n, 32n, 1023n, 1024n, (1n << 32n) - 1n, (1n << 128n) - 1n]) {
+    const bitmap = new AddressBitmap();
+    bitmap.set(value);
+    expect([bitmap.has(value - 1n), bitmap.has(value), bitmap.has(value + 1n)]).toEqual([false, true, false]);
+  }
+});
+
+test('agrees with a set of numbers, over several pages and every search', () => {
+  const LIMIT = 2200;
+  // Long runs fill whole pages; single flips make holes.
+  const runs = fc.array(
+    fc.record({ on: fc.boolean(), from: fc.nat(LIMIT - 1), length: fc.integer({ min: 1, max: 1500 }) }),
+    { maxLength: 8 },
+  );
+  const bases = fc.constantFrom(0n, 0xffff_ffffn - BigInt(LIMIT), (1n << 127n) - 500n);
+  const searches = fc.array(fc.nat(LIMIT - 1), { minLength: 1, maxLength: 20 });
+  fc.assert(
+    fc.property(runs, bases, smallRanges(6, LIMIT), searches, (changes, base, ranges, starts) => {
+      const bitmap = new AddressBitmap();
+      const model = new Set<number>();
+      for (const { on, from, length } of changes) {
+        for (let i = from; i < Math.min(from + length, LIMIT); i++) {
+          const changed = on ? !model.has(i) : model.has(i);
+          expect(on ? bitmap.set(base + BigInt(i)) : bitmap.clear(base + BigInt(i))).toBe(changed);
+          if (on) model.add(i);
+          else model.delete(i);
+        }
+      }
+      expect(bitmap.count).toBe(model.size);
+      const within = RangeSet.of(
+        6,
+        ranges.map(({ family, first, last }) => ({ family, first: base + first, last: base + last })),
+      );
+      for (const start of starts) {
+        let expected: bigint | undefined;
+        for (let i = start; i < LIMIT && expected === undefined; i++) {
+          if (!model.has(i) && within.contains(base + BigInt(i))) expected = base + BigInt(i);
+        }
+        expect(bitmap.nextClear(within, base + BigInt(start))).toBe(expected);
+        expect(bitmap.has(base + BigInt(start))).toBe(model.has(start));
+      }
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test('the last clear address of a full /16 is found', () => {
+  const within = set('10.20.0.0/16');
+  const bitmap = filled(within);
+  const last = parseRange('10.20.255.255').first;
+  expect(bitmap.nextClear(within, 0n)).toBeUndefined();
+  bitmap.clear(last);
+  expect(bitmap.nextClear(within, 0n)).toBe(last);
+  expect(bitmap.nextClear(within, last + 1n)).toBeUndefined();
+});
+
+test('a search never leaves its ranges, though a page reaches beyond them', () => {
+  const within = RangeSet.of(4, [parseRange('10.0.0.4-10.0.0.7'), parseRange('10.0.0.16')]);
+  const bitmap = filled(set('10.0.0.4-10.0.0.7'));
+  expect(bitmap.nextClear(within, 0n)).toBe(parseRange('10.0.0.16').first);
+  bitmap.set(parseRange('10.0.0.16').first);
+  expect(bitmap.nextClear(within, 0n)).toBeUndefined();
+});
+
+test('what is taken stays taken when the ranges change', () => {
+  const bitmap = filled(set('10.0.0.0/28'));
+  expect(bitmap.nextClear(set('10.0.0.0/24'), 0n)).toBe(parseRange('10.0.0.16').first);
+  expect(bitmap.nextClear(set('10.0.0.8/29'), 0n)).toBeUndefined();
+});
+
+test('an empty bitmap answers at once in a /8, an IPv6 /64 and everything', () => {
+  for (const text of ['10.0.0.0/8', 'fd00::/64', '::/0']) {
+    const within = set(text);
+    expect(new AddressBitmap().nextClear(within, 0n)).toBe(within.at(0n));
+    expect(new AddressBitmap().nextClear(within, within.at(within.size - 1n))).toBe(
+      within.at(within.size - 1n),
+    );
+  }
+});
