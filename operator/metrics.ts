@@ -1,0 +1,57 @@
+/** The operator's metrics. Their names are contract. */
+import { Counter, Gauge, Registry } from 'prom-client';
+import { GONE_REASONS } from './liveness.ts';
+
+/** States of `berth_pool_addresses`. */
+export const ADDRESS_STATES = ['capacity', 'bound', 'held', 'released', 'free'] as const;
+/** `candidate`: in its grace. `confirmed`: proved gone by a live read, to be released (with --dry-run it stays so). */
+export const ORPHAN_PHASES = ['candidate', 'confirmed'] as const;
+export type OrphanPhase = (typeof ORPHAN_PHASES)[number];
+
+export interface OperatorMetrics {
+  readonly registry: Registry;
+  readonly poolAddresses: Gauge<'pool' | 'state'>;
+  readonly orphans: Gauge<'phase'>;
+  readonly released: Counter<'reason'>;
+  readonly leader: Gauge;
+}
+
+/** Metrics in a registry of their own; what counts reasons or phases starts at 0 for each of them. */
+export function operatorMetrics(): OperatorMetrics {
+  const registry = new Registry();
+  const registers = [registry];
+  const metrics: OperatorMetrics = {
+    registry,
+    poolAddresses: new Gauge({
+      name: 'berth_pool_addresses',
+      help: 'Addresses of each pool by state: capacity, bound, held, released, free. Approximate above 2^53.',
+      labelNames: ['pool', 'state'],
+      registers,
+    }),
+    orphans: new Gauge({
+      name: 'berth_operator_orphans',
+      help: 'Bound reservations whose owner seems to be gone: candidate (in its grace), confirmed (proved, not yet released).',
+      labelNames: ['phase'],
+      registers,
+    }),
+    released: new Counter({
+      name: 'berth_operator_released_total',
+      help: 'Addresses that the operator gave back, by why; CooldownOver: a released one became free.',
+      labelNames: ['reason'],
+      registers,
+    }),
+    leader: new Gauge({
+      name: 'berth_operator_leader',
+      help: '1 while this process is the leader, else 0.',
+      registers,
+    }),
+  };
+  for (const phase of ORPHAN_PHASES) {
+    metrics.orphans.set({ phase }, 0);
+  }
+  for (const reason of [...GONE_REASONS, 'CooldownOver']) {
+    metrics.released.inc({ reason }, 0);
+  }
+  metrics.leader.set(0);
+  return metrics;
+}

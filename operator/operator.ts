@@ -1,0 +1,222 @@
+/** The operator as one running whole: caches, the reconcilers, and what wakes which of them. */
+import type { IPReservation } from '../crds/types.ts';
+import type { Api } from '../kube/api.ts';
+import type { Clock, Random } from '../kube/clock.ts';
+import { type ControllerOptions, runController } from '../kube/controller.ts';
+import type { Pod } from '../kube/core.ts';
+import type { Log } from '../kube/log.ts';
+import { RateLimitingQueue } from '../kube/workqueue.ts';
+import {
+  type Caches,
+  createCaches,
+  RESERVATION_BY_NODE,
+  RESERVATION_BY_OWNER_UID,
+  RESERVATION_BY_POOL,
+  uidsOf,
+} from './caches.ts';
+import type { OperatorMetrics } from './metrics.ts';
+import { MismatchReporter } from './mismatch.ts';
+import { OrphanReconciler } from './orphans.ts';
+import { PoolCatalog } from './poolcatalog.ts';
+import { PoolReconciler } from './poolreconciler.ts';
+import type { Report } from './report.ts';
+import { SweepReconciler } from './sweep.ts';
+import { UsageIndex } from './usageindex.ts';
+
+export interface OperatorOptions {
+  readonly api: Api;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly metrics: OperatorMetrics;
+  readonly report: Report;
+  /** Milliseconds that an owner must be gone before its address is taken back. */
+  readonly orphanGraceMs: number;
+  /** Milliseconds between two looks at every reservation. */
+  readonly scanIntervalMs: number;
+  /** Take no address back. */
+  readonly dryRun: boolean;
+}
+
+type Reconcile = ControllerOptions['reconcile'];
+
+/** Reservations released, or swept, at the same time: enough to be quick, few enough to leave the API server to others. */
+const WORKERS = 4;
+/** Milliseconds in which changes of a pool's usage are gathered before its status is computed. */
+const GATHER_MS = 50;
+const MAX_RETRY_MS = 30_000;
+
+export class Operator {
+  readonly #options: OperatorOptions;
+  readonly #caches: Caches;
+  readonly #queues: Readonly<Record<'pools' | 'orphans' | 'sweep', RateLimitingQueue>>;
+  readonly #usage: UsageIndex;
+  readonly #pools: PoolReconciler;
+  readonly #orphans: OrphanReconciler;
+  readonly #sweep: SweepReconciler;
+  readonly #mismatch: MismatchReporter;
+
+  constructor(options: OperatorOptions) {
+    const { api, clock, random, log, metrics, report, dryRun } = options;
+    const queue = (): RateLimitingQueue =>
+      new RateLimitingQueue({ clock, baseDelayMs: 100, maxDelayMs: MAX_RETRY_MS });
+    this.#options = options;
+    this.#queues = { pools: queue(), orphans: queue(), sweep: queue() };
+    this.#caches = createCaches({ api, clock, random, log });
+    const pools = this.#caches.pools.store;
+    const reservations = this.#caches.reservations.store;
+    const catalog = new PoolCatalog(pools);
+    const cooldownOf = (pool: string): number => catalog.cooldownOf(pool);
+    const synced = (): boolean => this.why() === undefined;
+    const common = { api, clock, log, metrics, synced };
+    this.#usage = new UsageIndex((pool) => this.#queues.pools.addAfter(pool, GATHER_MS));
+    this.#pools = new PoolReconciler({ ...common, pools, catalog, usage: this.#usage });
+    this.#orphans = new OrphanReconciler({
+      ...common,
+      reservations,
+      pods: this.#caches.pods.store,
+      nodes: this.#caches.nodes.store,
+      cooldownOf,
+      graceMs: options.orphanGraceMs,
+      dryRun,
+      report,
+    });
+    this.#sweep = new SweepReconciler({ ...common, reservations, cooldownOf, dryRun });
+    this.#mismatch = new MismatchReporter(catalog, report);
+    this.#wire();
+  }
+
+  /** Why the operator cannot judge anything yet; undefined once every cache has been filled. */
+  why(): string | undefined {
+    const all: Readonly<Record<string, { readonly hasSynced: boolean }>> = { ...this.#caches };
+    const missing = Object.keys(all).filter((name) => all[name]?.hasSynced !== true);
+    return missing.length === 0 ? undefined : `not yet read: ${missing.join(', ')}`;
+  }
+
+  /** Works until the signal aborts, then ends what is in hand. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#options;
+    const { pools, orphans, sweep } = this.#queues;
+    const common = { log, clock };
+    const reconcilePool: Reconcile = (key, stop) => this.#pools.reconcile(key, stop);
+    const reconcileOrphan: Reconcile = (key, stop) => this.#orphans.reconcile(key, stop);
+    const reconcileReleased: Reconcile = (key, stop) => this.#sweep.reconcile(key, stop);
+    await Promise.all([
+      this.#caches.pools.run(signal),
+      this.#caches.reservations.run(signal),
+      this.#caches.pods.run(signal),
+      this.#caches.nodes.run(signal),
+      runController({ ...common, name: 'pools', queue: pools, reconcile: reconcilePool }, signal),
+      runController(
+        { ...common, name: 'orphans', queue: orphans, workers: WORKERS, reconcile: reconcileOrphan },
+        signal,
+      ),
+      runController(
+        { ...common, name: 'sweep', queue: sweep, workers: WORKERS, reconcile: reconcileReleased },
+        signal,
+      ),
+      this.#scanRegularly(signal),
+    ]);
+  }
+
+  /** The safety net under the events: looks at every reservation when the caches are there, and then regularly. */
+  async #scanRegularly(signal: AbortSignal): Promise<void> {
+    const { clock, log, scanIntervalMs } = this.#options;
+    try {
+      const { pools, reservations, pods, nodes } = this.#caches;
+      await Promise.all([pools, reservations, pods, nodes].map((cache) => cache.whenSynced(signal)));
+      for (;;) {
+        this.#scan();
+        await clock.sleep(scanIntervalMs, signal);
+      }
+    } catch (error) {
+      if (!signal.aborted) {
+        throw error;
+      }
+      log.debug({}, 'no more scans');
+    }
+  }
+
+  #scan(): void {
+    const suspects = this.#orphans.scan();
+    for (const name of suspects) {
+      this.#queues.orphans.add(name);
+    }
+    for (const reservation of this.#caches.reservations.store.list()) {
+      if (this.#sweep.observe(reservation)) {
+        this.#queues.sweep.add(reservation.metadata.name ?? '');
+      }
+      this.#mismatch.check(reservation);
+    }
+    for (const name of this.#caches.pools.store.keys()) {
+      this.#queues.pools.add(name);
+    }
+    this.#options.log.debug({ suspects: suspects.length }, 'scanned all reservations');
+  }
+
+  #wire(): void {
+    this.#caches.pools.addHandler({
+      onAdd: (pool) => this.#poolChanged(pool.metadata.name ?? ''),
+      onUpdate: (old, pool) =>
+        old.metadata.generation === pool.metadata.generation
+          ? this.#queues.pools.add(pool.metadata.name ?? '')
+          : this.#poolChanged(pool.metadata.name ?? ''),
+      onDelete: (pool) => this.#poolChanged(pool.metadata.name ?? ''),
+    });
+    this.#caches.reservations.addHandler({
+      onAdd: (reservation) => this.#reservationChanged(reservation),
+      onUpdate: (_old, reservation) => this.#reservationChanged(reservation),
+      onDelete: ({ metadata: { name = '' } }) => {
+        this.#usage.delete(name);
+        this.#sweep.forget(name);
+        this.#mismatch.forget(name);
+        this.#queues.orphans.add(name);
+      },
+    });
+    this.#caches.pods.addHandler({
+      onUpdate: (old, pod) => this.#podChanged(old, pod),
+      onDelete: (pod) => this.#podChanged(pod),
+    });
+    this.#caches.nodes.addHandler({
+      onAdd: (node) => this.#suspect(RESERVATION_BY_NODE, node.metadata.name),
+      onUpdate: (_old, node) => this.#suspect(RESERVATION_BY_NODE, node.metadata.name),
+      onDelete: (node) => this.#suspect(RESERVATION_BY_NODE, node.metadata.name),
+    });
+  }
+
+  #poolChanged(name: string): void {
+    this.#queues.pools.add(name);
+    // The cooldown may be another one now.
+    for (const reservation of this.#caches.reservations.store.byIndex(RESERVATION_BY_POOL, name)) {
+      if (reservation.spec.state === 'Released') {
+        this.#queues.sweep.add(reservation.metadata.name ?? '');
+      }
+    }
+  }
+
+  #reservationChanged(reservation: IPReservation): void {
+    const name = reservation.metadata.name ?? '';
+    this.#usage.put(name, reservation.spec);
+    if (this.#sweep.observe(reservation)) {
+      this.#queues.sweep.add(name);
+    }
+    if (this.#orphans.concerns(reservation)) {
+      this.#queues.orphans.add(name);
+    }
+    this.#mismatch.check(reservation);
+  }
+
+  #podChanged(...states: readonly Pod[]): void {
+    for (const uid of new Set(states.flatMap(uidsOf))) {
+      this.#suspect(RESERVATION_BY_OWNER_UID, uid);
+    }
+  }
+
+  #suspect(index: string, value: string | undefined): void {
+    for (const reservation of this.#caches.reservations.store.byIndex(index, value ?? '')) {
+      if (this.#orphans.concerns(reservation)) {
+        this.#queues.orphans.add(reservation.metadata.name ?? '');
+      }
+    }
+  }
+}

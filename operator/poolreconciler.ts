@@ -1,0 +1,243 @@
+/**
+ * Keeps a pool's finalizer and status.
+ *
+ * - The finalizer is there before Ready is True, and comes off only after two live counts of nothing, far enough
+ *   apart for every agent to have seen that the pool is closed.
+ * - A status is written when it differs: at once what somebody waits for, the rest paced (every agent receives it).
+ */
+
+import { FINALIZER_IN_USE, ipPools, ipReservations } from '../crds/resources.ts';
+import type { IPPool, IPPoolStatus } from '../crds/types.ts';
+import { reservationName } from '../ipam/name.ts';
+import type { Api, JsonPatchOperation } from '../kube/api.ts';
+import type { Clock } from '../kube/clock.ts';
+import type { Outcome } from '../kube/controller.ts';
+import { isApiError } from '../kube/errors.ts';
+import type { Log } from '../kube/log.ts';
+import type { ReadonlyStore } from '../kube/store.ts';
+import { ADDRESS_STATES, type OperatorMetrics } from './metrics.ts';
+import type { PoolCatalog } from './poolcatalog.ts';
+import { poolStatus, type Understood, type Urgency, urgencyOf } from './poolstatus.ts';
+import type { UsageIndex } from './usageindex.ts';
+
+/** Milliseconds between two empty counts of a pool that is being deleted. */
+export const EMPTY_COUNTS_APART_MS = 10_000;
+/** Milliseconds since the last status write of the pool, at least. */
+const WRITE_APART_MS: Readonly<Record<Exclude<Urgency, 'never'>, number>> = {
+  now: 0,
+  soon: 1_000,
+  later: 5_000,
+};
+/** Milliseconds until a write that met a newer object is looked at again, should the watch not say so earlier. */
+const LOOK_AGAIN_MS = 1_000;
+
+export interface PoolOptions {
+  readonly api: Pick<Api, 'list' | 'patch' | 'update'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly pools: ReadonlyStore<IPPool>;
+  readonly catalog: PoolCatalog;
+  readonly usage: UsageIndex;
+  /** Whether pools and reservations have been read; before, counts are not what they seem. */
+  readonly synced: () => boolean;
+  readonly metrics: Pick<OperatorMetrics, 'poolAddresses'>;
+}
+
+/** What is remembered of a pool between two reconciles. */
+interface Memory {
+  readonly uid: string | undefined;
+  /** What the usage index was told; another object means that the spec has changed. */
+  understood?: Understood;
+  /** Monotonic time of the last status write. */
+  writtenAt?: number;
+  /** The version that the last write replaced: while the cache still has it, the cache is behind. */
+  replaced?: string | undefined;
+  /** Monotonic time of the first of the empty counts. */
+  emptySince?: number | undefined;
+}
+
+export class PoolReconciler {
+  readonly #options: PoolOptions;
+  readonly #memories = new Map<string, Memory>();
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Brings the pool's finalizer and status to what they should be.
+   * @throws ApiError; it is tried again with backoff
+   */
+  async reconcile(name: string, signal: AbortSignal): Promise<Outcome> {
+    const { pools, catalog, synced } = this.#options;
+    if (!synced()) {
+      return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
+    }
+    const pool = pools.get(name);
+    const understood = catalog.get(name);
+    if (pool === undefined || understood === undefined) {
+      this.#forget(name);
+      return { type: 'done' };
+    }
+    const memory = this.#memory(name, pool, understood);
+    const status = this.#status(name, pool, understood);
+    this.#measure(name, status);
+    if (memory.replaced !== undefined && memory.replaced === pool.metadata.resourceVersion) {
+      // The next event is on its way. Looking again is only for the case that it never comes.
+      return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
+    }
+    try {
+      if (pool.metadata.deletionTimestamp === undefined) {
+        return (
+          (await this.#claim(name, pool, memory, signal)) ??
+          (await this.#publish(pool, status, memory, signal))
+        );
+      }
+      const published = await this.#publish(pool, status, memory, signal);
+      return earlier(published, await this.#letGo(name, pool, memory, signal));
+    } catch (error) {
+      if (isApiError(error, 'NotFound', 'Conflict', 'TestFailed')) {
+        this.#options.log.debug({ pool: name, error: error.message }, 'the pool has changed: looking again');
+        return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
+      }
+      throw error;
+    }
+  }
+
+  #status(name: string, { metadata, status }: IPPool, understood: Understood): IPPoolStatus {
+    const { clock, usage } = this.#options;
+    const { pool } = understood;
+    const gateway = pool?.gateway && reservationName(pool.network, pool.gateway);
+    return poolStatus({
+      understood,
+      generation: metadata.generation,
+      terminating: metadata.deletionTimestamp !== undefined,
+      usage: usage.usage(name),
+      waiting: usage.waiting(name),
+      gatewayReservation: gateway !== undefined && usage.isBound(gateway) ? gateway : undefined,
+      previous: status,
+      now: clock.now(),
+    });
+  }
+
+  /** Puts the finalizer on; undefined if it is there. The status waits for the watch to bring the new object. */
+  async #claim(
+    name: string,
+    pool: IPPool,
+    memory: Memory,
+    signal: AbortSignal,
+  ): Promise<Outcome | undefined> {
+    const { finalizers, resourceVersion } = pool.metadata;
+    if (finalizers?.includes(FINALIZER_IN_USE) === true) {
+      return undefined;
+    }
+    // The whole list is written: the test makes sure that nobody has changed it.
+    const patch: JsonPatchOperation[] = [
+      { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
+      { op: 'add', path: '/metadata/finalizers', value: [...(finalizers ?? []), FINALIZER_IN_USE] },
+    ];
+    noteReplaced(memory, pool, await this.#options.api.patch(ipPools, { name }, patch, { signal }));
+    return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
+  }
+
+  async #publish(pool: IPPool, status: IPPoolStatus, memory: Memory, signal: AbortSignal): Promise<Outcome> {
+    const { api, clock, log } = this.#options;
+    const urgency = urgencyOf(pool.status, status);
+    if (urgency === 'never') {
+      return { type: 'done' };
+    }
+    const rest = (memory.writtenAt ?? Number.NEGATIVE_INFINITY) + WRITE_APART_MS[urgency] - clock.monotonic();
+    if (rest > 0) {
+      return { type: 'requeueAfter', ms: rest };
+    }
+    memory.writtenAt = clock.monotonic();
+    const answer = await api.update(ipPools, { ...pool, status }, { subresource: 'status', signal });
+    noteReplaced(memory, pool, answer);
+    log.debug({ pool: pool.metadata.name, urgency, status }, 'wrote the status');
+    return { type: 'done' };
+  }
+
+  /** Takes the finalizer off a pool that is being deleted, once nothing is left of it. */
+  async #letGo(name: string, pool: IPPool, memory: Memory, signal: AbortSignal): Promise<Outcome> {
+    const { api, clock, log, usage } = this.#options;
+    const at = pool.metadata.finalizers?.indexOf(FINALIZER_IN_USE) ?? -1;
+    if (at === -1) {
+      return { type: 'done' };
+    }
+    const { bound, held, released } = usage.usage(name);
+    if (bound + held + released > 0) {
+      memory.emptySince = undefined;
+      return { type: 'done' };
+    }
+    const { items } = await api.list(ipReservations, {
+      fieldSelector: `spec.pool=${name}`,
+      limit: 1,
+      signal,
+    });
+    if (items.length > 0) {
+      memory.emptySince = undefined;
+      return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
+    }
+    const now = clock.monotonic();
+    memory.emptySince ??= now;
+    const rest = memory.emptySince + EMPTY_COUNTS_APART_MS - now;
+    if (rest > 0) {
+      return { type: 'requeueAfter', ms: rest };
+    }
+    const path = `/metadata/finalizers/${at}`;
+    await api.patch(
+      ipPools,
+      { name },
+      [
+        { op: 'test', path: '/metadata/uid', value: pool.metadata.uid },
+        { op: 'test', path, value: FINALIZER_IN_USE },
+        { op: 'remove', path },
+      ],
+      { signal },
+    );
+    log.info({ pool: name }, 'nothing is left of the deleted pool: it may go');
+    return { type: 'done' };
+  }
+
+  #memory(name: string, pool: IPPool, understood: Understood): Memory {
+    let memory = this.#memories.get(name);
+    if (memory === undefined || memory.uid !== pool.metadata.uid) {
+      memory = { uid: pool.metadata.uid };
+      this.#memories.set(name, memory);
+    }
+    if (memory.understood !== understood) {
+      memory.understood = understood;
+      this.#options.usage.setPool(name, understood.pool);
+    }
+    return memory;
+  }
+
+  #forget(name: string): void {
+    if (this.#memories.delete(name)) {
+      this.#options.usage.setPool(name, undefined);
+      for (const state of ADDRESS_STATES) {
+        this.#options.metrics.poolAddresses.remove({ pool: name, state });
+      }
+    }
+  }
+
+  #measure(pool: string, status: IPPoolStatus): void {
+    for (const state of ADDRESS_STATES) {
+      this.#options.metrics.poolAddresses.set({ pool, state }, Number(status[state] ?? '0'));
+    }
+  }
+}
+
+/** A write that changes nothing makes no new version, and so no event to wait for. */
+function noteReplaced(memory: Memory, before: IPPool, after: IPPool): void {
+  const { resourceVersion } = before.metadata;
+  memory.replaced = after.metadata.resourceVersion === resourceVersion ? undefined : resourceVersion;
+}
+
+/** The one of two outcomes that comes back sooner. */
+function earlier(a: Outcome, b: Outcome): Outcome {
+  if (a.type === 'requeueAfter' && b.type === 'requeueAfter') {
+    return a.ms <= b.ms ? a : b;
+  }
+  return a.type === 'requeueAfter' ? a : b;
+}
