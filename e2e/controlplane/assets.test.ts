@@ -1,0 +1,185 @@
+import { createHash } from 'node:crypto';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { type AssetOptions, AssetsError, cacheRoot, resolveAssets, resolveCniPlugins } from './assets.ts';
+import { envtestRelease, type Fetch } from './download.ts';
+import { silentProgress } from './progress.ts';
+import { type Run, RunError, run } from './run.ts';
+import { CNI_PLUGINS, CONTROL_PLANE_BINARIES, KUBERNETES_VERSION } from './versions.ts';
+
+let directory: string;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'berth-assets-'));
+});
+
+afterEach(async () => {
+  await rm(directory, { recursive: true });
+});
+
+const offline: Fetch = () =>
+  Promise.reject(new TypeError('fetch failed', { cause: new Error('ECONNREFUSED') }));
+const noGo: Run = (command) => Promise.reject(new RunError(`${command}: not found`, { code: 'ENOENT' }));
+
+function options(extra: AssetOptions = {}): AssetOptions {
+  const env = { XDG_CACHE_HOME: join(directory, 'cache'), ...extra.env };
+  return { fetch: offline, run: noGo, progress: silentProgress, arch: 'x64', ...extra, env };
+}
+
+async function programs(folder: string, names: readonly string[], content = '#!/bin/sh\n'): Promise<string> {
+  await mkdir(folder, { recursive: true });
+  for (const name of names) {
+    await writeFile(join(folder, name), content);
+    await chmod(join(folder, name), 0o755);
+  }
+  return folder;
+}
+
+/** A go that makes programs whose content is what they were built from. */
+function fakeGo(version: string, made: string[][] = []): Run {
+  return async (_command, args) => {
+    made.push([...args]);
+    if (args[0] === 'env') return `go${version}\n`;
+    if (args[1] === 'download') return JSON.stringify({ GoMod: '/proxy/k8s.mod' });
+    if (args[1] === 'edit' && args.includes('-json')) {
+      const Replace = [
+        { Old: { Path: 'k8s.io/api' }, New: { Path: './staging/src/k8s.io/api' } },
+        { Old: { Path: 'example.com/other' }, New: { Path: 'example.com/fork' } },
+      ];
+      return JSON.stringify({ Replace });
+    }
+    if (args[0] === 'build') {
+      const out = args[args.indexOf('-o') + 1] ?? '';
+      if (!out.endsWith('/')) await programs(join(out, '..'), [basename(out)], 'built');
+      else
+        await programs(
+          out,
+          args.slice(args.indexOf('-o') + 2).map((p) => basename(p)),
+          'built',
+        );
+    }
+    return '';
+  };
+}
+
+async function archiveOf(names: readonly string[]): Promise<Buffer> {
+  await programs(join(directory, 'pack', 'controller-tools', 'envtest'), names, 'downloaded');
+  const file = join(directory, 'pack.tar.gz');
+  await run('tar', ['-czf', file, '-C', join(directory, 'pack'), '.']);
+  return readFile(file);
+}
+
+function serve(pages: Readonly<Record<string, string | Buffer>>): Fetch {
+  return (url) => {
+    const body = Object.entries(pages).find(([end]) => url.endsWith(end))?.[1];
+    if (body === undefined)
+      return Promise.resolve(new Response(null, { status: 404, statusText: 'Not Found' }));
+    return Promise.resolve(new Response(typeof body === 'string' ? body : new Uint8Array(body)));
+  };
+}
+
+function indexOf(archive: Buffer, hash?: string): string {
+  const digest = hash ?? createHash('sha512').update(archive).digest('hex');
+  const name = `envtest-v${KUBERNETES_VERSION}-linux-amd64.tar.gz`;
+  return `releases:\n  v${KUBERNETES_VERSION}:\n    ${name}:\n      hash: ${digest}\n      selfLink: https://example.test/${name}\n`;
+}
+
+describe('the control plane’s programs', () => {
+  test('come from KUBEBUILDER_ASSETS first', async () => {
+    const given = await programs(join(directory, 'given'), CONTROL_PLANE_BINARIES);
+    const found = await resolveAssets(options({ env: { KUBEBUILDER_ASSETS: given } }));
+    expect(found.kubeApiserver).toBe(join(given, 'kube-apiserver'));
+  });
+
+  test('come from the archive, checked by its digest, and next time from the cache', async () => {
+    const archive = await archiveOf(CONTROL_PLANE_BINARIES);
+    const fetch = serve({ 'envtest-releases.yaml': indexOf(archive), '.tar.gz': archive });
+    const first = await resolveAssets(options({ fetch, run }));
+    expect(await readFile(first.etcd, 'utf8')).toBe('downloaded');
+    expect(await resolveAssets(options())).toEqual(first);
+  });
+
+  test('are never taken from an archive whose digest differs', async () => {
+    const archive = await archiveOf(CONTROL_PLANE_BINARIES);
+    const fetch = serve({ 'envtest-releases.yaml': indexOf(archive, '00ff'), '.tar.gz': archive });
+    await expect(resolveAssets(options({ fetch }))).rejects.toThrow(
+      /SHA-512 is [0-9a-f]{128}, published is 00ff/,
+    );
+  });
+
+  test('are built with Go where there is no internet, with the staging modules at their releases', async () => {
+    const made: string[][] = [];
+    const found = await resolveAssets(options({ run: fakeGo('1.25.0', made) }));
+    expect(await readFile(found.kubectl, 'utf8')).toBe('built');
+    const staging = KUBERNETES_VERSION.replace(/^1/, '0');
+    expect(made).toContainEqual([
+      'mod',
+      'edit',
+      `-require=k8s.io/kubernetes@v${KUBERNETES_VERSION}`,
+      `-replace=k8s.io/api=k8s.io/api@v${staging}`,
+    ]);
+  });
+
+  test('are made once by two that ask at the same time', async () => {
+    const made: string[][] = [];
+    const both = options({ run: fakeGo('1.26.8', made) });
+    const [a, b] = await Promise.all([resolveAssets(both), resolveAssets(both)]);
+    expect(a).toEqual(b);
+    expect(made.filter((args) => args[0] === 'env')).toHaveLength(1);
+  });
+
+  test('leave nothing half-made in the cache when every way fails', async () => {
+    await expect(resolveAssets(options())).rejects.toThrow(AssetsError);
+    expect(await readdir(cacheRoot({ XDG_CACHE_HOME: join(directory, 'cache') }))).toEqual([]);
+  });
+
+  test('that cannot be had are reported with everything that was tried, why it failed, and the cure', async () => {
+    const empty = join(directory, 'empty');
+    await mkdir(empty);
+    const failure = await resolveAssets(options({ env: { KUBEBUILDER_ASSETS: empty } })).catch(String);
+    expect(failure).toContain(`KUBEBUILDER_ASSETS=${empty}: has no executable kube-apiserver, etcd, kubectl`);
+    expect(failure).toContain(`cache ${join(directory, 'cache', 'berth')}`);
+    expect(failure).toMatch(/download the envtest archive: https:\S+envtest-releases\.yaml: ECONNREFUSED/);
+    expect(failure).toMatch(/there is no go on the PATH; install Go 1\.25 or later/);
+    expect(failure).toMatch(/Cure: set KUBEBUILDER_ASSETS/);
+  });
+
+  test.each(['1.24.9', '1.9', '0.99'])('are not built with Go %s, which is too old', async (version) => {
+    await expect(resolveAssets(options({ run: fakeGo(version) }))).rejects.toThrow(
+      `go on the PATH is ${version}, too old; install Go 1.25 or later`,
+    );
+  });
+
+  test('are refused on an architecture that Berth does not run on', async () => {
+    await expect(resolveAssets(options({ arch: 'mips' }))).rejects.toThrow(
+      /architecture mips is not supported/,
+    );
+  });
+});
+
+describe('the reference CNI plugins', () => {
+  test('come with cnitool from one directory that is named', async () => {
+    const given = await programs(join(directory, 'cni'), [...CNI_PLUGINS, 'cnitool']);
+    const found = await resolveCniPlugins(options({ env: { CNI_BIN: given } }));
+    expect(found).toEqual({ directory: given, cnitool: join(given, 'cnitool') });
+  });
+
+  test('are built with Go where they cannot be downloaded', async () => {
+    const found = await resolveCniPlugins(options({ run: fakeGo('1.26.0') }));
+    expect((await readdir(found.directory)).toSorted()).toEqual(['ORIGIN', ...CNI_PLUGINS].toSorted());
+    expect(await readFile(found.cnitool, 'utf8')).toBe('built');
+  });
+});
+
+describe('the envtest release for a version', () => {
+  test.each([
+    [['v1.35.0', 'v1.35.4'], '1.35.4', 'v1.35.4'],
+    [['v1.35.9', 'v1.35.10', 'v1.36.0'], '1.35.4', 'v1.35.10'],
+    [['v1.35.0-rc.0', 'v1.34.1'], '1.35.4', undefined],
+    [[], '1.35.4', undefined],
+  ])('out of %j for %s is %s', (published, version, release) => {
+    expect(envtestRelease(published, version)).toBe(release);
+  });
+});
