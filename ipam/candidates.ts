@@ -50,9 +50,9 @@ export class Candidates {
 export function randomBelow(limit: bigint, random: () => number): bigint {
   // In doubles floor(random * limit) < limit holds for every integer limit that a double represents exactly.
   if (limit <= BigInt(Number.MAX_SAFE_INTEGER)) return BigInt(Math.floor(random() * Number(limit)));
+  const width = limit.toString(2).length + 32;
   let value = 0n;
-  for (let bits = 0; bits < limit.toString(2).length + 32; bits += 32) {
-    value = (value << 32n) | BigInt(Math.floor(random() * 2 ** 32));
-  }
-  return value % limit;
+  let bits = 0;
+  for (; bits < width; bits += 32) value = (value << 32n) | BigInt(Math.floor(random() * 2 ** 32));
+  return (value * limit) >> BigInt(bits);
 }

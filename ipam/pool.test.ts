@@ -149,6 +149,7 @@ describe('refuses', () => {
       { ranges: ['10.0.0.1', '10.0.0.9-10.0.0.1'] },
     ],
     ['spec.ranges[0]: "10.0.0.250-10.0.1.5" lies outside subnet', { ranges: ['10.0.0.250-10.0.1.5'] }],
+    ['spec.ranges[0]: "10.0.0.9-10.0.1.0" lies outside subnet', { ranges: ['10.0.0.9-10.0.1.0'] }],
     ['spec.ranges[0]: "10.0.0.0/23" lies outside subnet', { ranges: ['10.0.0.0/23'] }],
     ['spec.ranges[0]: "fd00::/64" lies outside subnet', { ranges: ['fd00::/64'] }],
     ['spec.excludes[0]: "9.255.255.255" lies outside subnet', { excludes: ['9.255.255.255'] }],
