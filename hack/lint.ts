@@ -3,8 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { checkTree } from './imports.ts';
-
-const root: string = join(import.meta.dirname, '..');
+import { ROOT, tool, toolEnvironment } from './tools.ts';
 
 /** What a check has to say: its output, and whether it is content. */
 interface Verdict {
@@ -15,7 +14,11 @@ interface Verdict {
 
 function runCheck(name: string, command: string, args: readonly string[]): Promise<Verdict> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(command, args, {
+      cwd: ROOT,
+      env: toolEnvironment(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     let output = '';
     const collect = (text: string): void => {
       output += text;
@@ -27,12 +30,8 @@ function runCheck(name: string, command: string, args: readonly string[]): Promi
   });
 }
 
-function tool(name: string): string {
-  return join(root, 'node_modules', '.bin', name);
-}
-
 function checkImports(): Verdict {
-  const violations = checkTree(root);
+  const violations = checkTree(ROOT);
   return {
     name: 'import directions',
     ok: violations.length === 0,

@@ -5,14 +5,13 @@
  * Arguments are handed to vitest: `node hack/test.ts --project unit`.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Summary, summarize } from './testsummary.ts';
+import { summarize } from './testsummary.ts';
+import { ROOT, tool, toolEnvironment } from './tools.ts';
 
-const root: string = join(import.meta.dirname, '..');
-
-function runVitest(args: readonly string[], env: NodeJS.ProcessEnv): Promise<number> {
+function runVitest(args: readonly string[]): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn(join(root, 'node_modules', '.bin', 'vitest'), args, {
       cwd: root,
@@ -29,9 +28,10 @@ async function main(): Promise<void> {
   const report = join(directory, 'report.json');
   try {
     const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-    // CI makes vitest refuse `.only`.
-    const code = await runVitest([...args, ...process.argv.slice(2)], { ...process.env, CI: 'true' });
-    const summary: Summary = summarize(readFileSync(report, 'utf8'));
+    const code = await runVitest([...args, ...process.argv.slice(2)]);
+    if (!existsSync(report))
+      throw new Error(`vitest ended with status ${code} and wrote no report: see above`);
+    const summary = summarize(readFileSync(report, 'utf8'));
     for (const complaint of summary.complaints) console.log(complaint);
     console.log(summary.line);
     process.exitCode = summary.ok ? code : 1;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { formatElapsed, type ProgressOutput, terminalProgress } from './progress.ts';
 
-function recorder(isTTY: boolean): { output: ProgressOutput; text(): string } {
+function recorder(isTTY: boolean): { output: ProgressOutput; text: () => string } {
   let text = '';
   const write = (part: string): void => {
     text += part;
