@@ -1,0 +1,265 @@
+/**
+ * `npm run build`: everything in dist/.
+ *
+ *   berth                     the CNI binary for this machine, a copy of one of the next two
+ *   berth-linux-{amd64,arm64} the CNI binary: plugin/cni with the bun runtime, one file
+ *   {agent,operator}.mjs      the two programs for Node 24, bundled, each with its source map
+ *
+ * A target is skipped while its inputs and its output are those of the last build. Every output is written beside
+ * its place and moved into it, so that an interrupted build leaves the old one.
+ */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const root = join(import.meta.dirname, '..');
+const dist = join(root, 'dist');
+const record = join(dist, '.build.json');
+
+// This repository's own file, in npm's format.
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+
+/** What is needed to build one file of dist/. */
+interface Target {
+  readonly output: string;
+  /** The file to begin with. */
+  readonly entry: string;
+  /** True if nothing on this machine needs it. */
+  readonly foreign?: boolean;
+  /** Globs of everything that the output depends on, relative to the root. */
+  readonly inputs: readonly string[];
+  /** Writes the output, and files that belong to it, into an empty directory. */
+  build(directory: string): Promise<void>;
+}
+
+/** bun's npm package for each architecture; x64 without AVX2, because not every node has it. */
+const ARCHITECTURES = [
+  { name: 'amd64', node: 'x64', runtime: '@oven/bun-linux-x64-baseline', target: 'bun-linux-x64-baseline' },
+  { name: 'arm64', node: 'arm64', runtime: '@oven/bun-linux-aarch64', target: 'bun-linux-arm64' },
+] as const;
+type Architecture = (typeof ARCHITECTURES)[number];
+
+const host: Architecture = hostArchitecture();
+
+function hostArchitecture(): Architecture {
+  const found = ARCHITECTURES.find((each) => each.node === process.arch);
+  if (found !== undefined && process.platform === 'linux') return found;
+  throw new Error(`Berth is built on Linux x64 or arm64; this is ${process.platform} ${process.arch}`);
+}
+
+/** A runtime that this machine can run is in node_modules; the other one is fetched once. */
+async function runtimeOf(architecture: Architecture): Promise<string> {
+  if (architecture === host) return join(root, 'node_modules', architecture.runtime, 'bin/bun');
+  const { version: wanted, integrity } = lockedPackage(architecture.runtime);
+  const cache = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'berth');
+  const directory = join(cache, `bun-${architecture.name}-${wanted}`);
+  const runtime = join(directory, 'package/bin/bun');
+  if (existsSync(runtime)) return runtime;
+  console.log(`fetching ${architecture.runtime} ${wanted} (once, into ${cache})`);
+  mkdirSync(cache, { recursive: true });
+  const temporary = mkdtempSync(`${directory}.`);
+  try {
+    // npm knows the machine's registry, proxy and certificates.
+    const spec = `${architecture.runtime}@${wanted}`;
+    await run('npm', ['pack', spec, '--loglevel=error', '--pack-destination', temporary], { cwd: temporary });
+    const [archive] = globSync('*.tgz', { cwd: temporary });
+    if (archive === undefined) throw new Error(`npm pack ${spec} made no archive`);
+    const path = join(temporary, archive);
+    const digest = `sha512-${createHash('sha512').update(readFileSync(path)).digest('base64')}`;
+    if (digest !== integrity) {
+      throw new Error(`${spec} has digest ${digest}, package-lock.json says ${integrity}`);
+    }
+    await run('tar', ['-xzf', path, '-C', temporary, 'package/bin/bun']);
+    rmSync(path);
+    rmSync(directory, { recursive: true, force: true });
+    renameSync(temporary, directory);
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+  return runtime;
+}
+
+function lockedPackage(name: string): { version: string; integrity: string } {
+  // npm's own format, version 3.
+  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { version?: string; integrity?: string } | undefined>;
+  };
+  const { version: locked, integrity } = lock.packages[`node_modules/${name}`] ?? {};
+  if (locked === undefined || integrity === undefined) {
+    throw new Error(`package-lock.json has no version and digest of ${name}: run npm install`);
+  }
+  return { version: locked, integrity };
+}
+
+function binary(architecture: Architecture): Target {
+  const output = `berth-linux-${architecture.name}`;
+  const entry = 'plugin/cni/main.ts';
+  return {
+    output,
+    entry,
+    foreign: architecture !== host,
+    inputs: ['plugin/protocol.ts', 'plugin/cni/*.ts', 'package.json', 'package-lock.json', 'hack/build.ts'],
+    build: async (directory) => {
+      const flags = [
+        '--compile',
+        '--minify',
+        // Bytecode saves the parser's work at every start; esm because main.ts awaits at its top level.
+        '--bytecode',
+        '--format=esm',
+        // The binary runs in whatever directory the container runtime has: nothing there may change what it does.
+        '--no-compile-autoload-dotenv',
+        '--no-compile-autoload-bunfig',
+        `--target=${architecture.target}`,
+        `--compile-executable-path=${await runtimeOf(architecture)}`,
+        `--define=BERTH_VERSION=${JSON.stringify(version)}`,
+        `--outfile=${join(directory, output)}`,
+      ];
+      const bun = join(root, 'node_modules', host.runtime, 'bin/bun');
+      if (!existsSync(bun)) {
+        throw new Error(`${bun} is missing: run npm ci without omitting optional packages`);
+      }
+      await run(bun, ['build', join(root, entry), ...flags], { cwd: directory });
+    },
+  };
+}
+
+function program(name: string, entry: string): Target {
+  const folders = '{ipam,kube,crds,process,plugin,operator}';
+  return {
+    output: `${name}.mjs`,
+    entry,
+    inputs: [`${folders}/**/*.ts`, 'tsconfig.json', 'package.json', 'package-lock.json', 'hack/build.ts'],
+    build: async (directory) => {
+      // Only where needed: loading it would make up most of a build that has nothing to do.
+      const { build, formatMessages } = await import('esbuild');
+      const { warnings } = await build({
+        entryPoints: [join(root, entry)],
+        outfile: join(directory, `${name}.mjs`),
+        bundle: true,
+        minify: true,
+        // Class names are in logs and error messages.
+        keepNames: true,
+        platform: 'node',
+        format: 'esm',
+        target: 'node24',
+        sourcemap: 'linked',
+        legalComments: 'linked',
+        // CommonJS dependencies call require() for Node's own modules.
+        banner: {
+          js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
+        },
+        // Errors are in what it throws.
+        logLevel: 'silent',
+      });
+      for (const line of await formatMessages(warnings, { kind: 'warning' })) console.warn(line);
+    },
+  };
+}
+
+/** A digest of everything that `target` is made from. */
+function digestOf(target: Target): string {
+  const hash = createHash('sha256');
+  const files = globSync([...target.inputs], { cwd: root }).filter((file) => !file.endsWith('.test.ts'));
+  for (const file of files.toSorted()) {
+    hash.update(`${file}\0`).update(
+      createHash('sha256')
+        .update(readFileSync(join(root, file)))
+        .digest(),
+    );
+  }
+  return hash.digest('hex');
+}
+
+/** Tells an output apart from one that something else wrote since. */
+function stampOf(output: string): string {
+  const found = statSync(join(dist, output), { throwIfNoEntry: false });
+  return found === undefined ? 'missing' : `${found.size} ${found.mtimeMs}`;
+}
+
+function readRecord(): Record<string, string> {
+  // Written by this program, below.
+  return existsSync(record) ? (JSON.parse(readFileSync(record, 'utf8')) as Record<string, string>) : {};
+}
+
+/** Builds what is out of date; true if it did anything. */
+async function refresh(target: Target, built: Record<string, string>): Promise<boolean> {
+  const digest = digestOf(target);
+  if (built[target.output] === `${digest} ${stampOf(target.output)}`) return false;
+  const start = performance.now();
+  const temporary = mkdtempSync(join(dist, '.building-'));
+  try {
+    await target.build(temporary);
+    // The output goes last: whoever sees it finds its source map too.
+    const files = globSync('*', { cwd: temporary }).toSorted(
+      (a, b) => Number(a === target.output) - Number(b === target.output),
+    );
+    for (const file of files) renameSync(join(temporary, file), join(dist, file));
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+  built[target.output] = `${digest} ${stampOf(target.output)}`;
+  const size = statSync(join(dist, target.output)).size / 1e6;
+  const seconds = (performance.now() - start) / 1000;
+  console.log(`dist/${target.output}: ${size.toFixed(1)} MB in ${seconds.toFixed(1)} s`);
+  return true;
+}
+
+function hostCopy(architecture: Architecture): Target {
+  const source = binary(architecture);
+  return {
+    ...source,
+    output: 'berth',
+    build: async (directory) => copyFileSync(join(dist, source.output), join(directory, 'berth')),
+  };
+}
+
+async function main(): Promise<void> {
+  mkdirSync(dist, { recursive: true });
+  const built = readRecord();
+  const targets = [
+    ...ARCHITECTURES.map(binary),
+    hostCopy(host),
+    program('agent', 'plugin/agent/main.ts'),
+    program('operator', 'operator/main.ts'),
+  ];
+  const failures: string[] = [];
+  let changed = false;
+  for (const target of targets) {
+    try {
+      if (!existsSync(join(root, target.entry))) throw new Error(`${target.entry} does not exist`);
+      changed = (await refresh(target, built)) || changed;
+    } catch (error) {
+      rmSync(join(dist, target.output), { force: true });
+      delete built[target.output];
+      const failure = `dist/${target.output}: ${error instanceof Error ? error.message : String(error)}`;
+      // Without a network the other architecture's runtime may be out of reach; a release needs it.
+      if (target.foreign === true && process.env['CI'] === undefined) console.error(`left out ${failure}`);
+      else failures.push(failure);
+    }
+  }
+  writeFileSync(`${record}.new`, `${JSON.stringify(built, null, 2)}\n`);
+  renameSync(`${record}.new`, record);
+  if (failures.length > 0) {
+    console.error(`\nnot built:\n${failures.join('\n')}`);
+    process.exitCode = 1;
+  } else if (!changed) {
+    console.log('dist/ is up to date');
+  }
+}
+
+await main();
