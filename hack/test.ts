@@ -13,11 +13,9 @@ import { ROOT, tool, toolEnvironment } from './tools.ts';
 
 function runVitest(args: readonly string[]): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(join(root, 'node_modules', '.bin', 'vitest'), args, {
-      cwd: root,
-      env,
-      stdio: 'inherit',
-    });
+    // CI makes vitest refuse `.only`.
+    const env = toolEnvironment({ CI: 'true' });
+    const child = spawn(tool('vitest'), args, { cwd: ROOT, env, stdio: 'inherit' });
     child.on('error', reject);
     child.on('close', (code) => resolve(code ?? 1));
   });
