@@ -28,11 +28,11 @@ async function main(): Promise<void> {
     const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
     const code = await runVitest([...args, ...process.argv.slice(2)]);
     if (!existsSync(report))
-      throw new Error(`vitest ended with status ${code} and wrote no report: see above`);
-    const summary = summarize(readFileSync(report, 'utf8'));
+      throw new Error(`vitest ended with status ${code} and left no report: see above`);
+    const summary = summarize(readFileSync(report, 'utf8'), code);
     for (const complaint of summary.complaints) console.log(complaint);
     console.log(summary.line);
-    process.exitCode = summary.ok ? code : 1;
+    process.exitCode = summary.ok ? 0 : 1;
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }

@@ -10,7 +10,7 @@ function report(fileStatus: string, ...statuses: string[]): string {
 
 describe('the summary of a test run', () => {
   test('counts what passed', () => {
-    expect(summarize(report('passed', 'passed', 'passed'))).toEqual({
+    expect(summarize(report('passed', 'passed', 'passed'), 0)).toEqual({
       line: '2 passed, 0 failed',
       ok: true,
       complaints: [],
@@ -18,27 +18,35 @@ describe('the summary of a test run', () => {
   });
 
   test('counts what failed', () => {
-    expect(summarize(report('failed', 'passed', 'failed'))).toMatchObject({
+    expect(summarize(report('failed', 'passed', 'failed'), 0)).toMatchObject({
       line: '1 passed, 1 failed',
       ok: false,
     });
   });
 
   test.each(['skipped', 'pending', 'todo'])('takes a test that is %s for failed, and names it', (status) => {
-    const summary = summarize(report('passed', 'passed', status));
+    const summary = summarize(report('passed', 'passed', status), 0);
     expect(summary).toMatchObject({ line: '1 passed, 1 failed', ok: false });
     expect(summary.complaints).toEqual([`not run (${status}): a.test.ts: test 1`]);
   });
 
   test('takes a file that fails outside its tests for one failure, and names it', () => {
-    expect(summarize(report('failed', 'passed'))).toEqual({
+    expect(summarize(report('failed', 'passed'), 0)).toEqual({
       line: '1 passed, 1 failed',
       ok: false,
       complaints: ['failed outside its tests: a.test.ts: boom'],
     });
   });
 
+  test('takes a run that vitest itself judges failed for one failure', () => {
+    expect(summarize(report('passed', 'passed'), 1)).toEqual({
+      line: '1 passed, 1 failed',
+      ok: false,
+      complaints: ['vitest ended with status 1 although every test passed: see its errors above'],
+    });
+  });
+
   test('refuses a run without a single test', () => {
-    expect(() => summarize(JSON.stringify({ testResults: [] }))).toThrow(/no test ran/);
+    expect(() => summarize(JSON.stringify({ testResults: [] }), 0)).toThrow(/no test ran/);
   });
 });

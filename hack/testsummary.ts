@@ -18,8 +18,12 @@ interface Report {
   }[];
 }
 
-/** Judges a report of vitest's `json` reporter. @throws Error where no test ran at all */
-export function summarize(json: string): Summary {
+/**
+ * Judges a report of vitest's `json` reporter.
+ * @param exitCode vitest's own verdict; it also covers what the report does not, such as unhandled rejections
+ * @throws Error where no test ran at all
+ */
+export function summarize(json: string, exitCode: number): Summary {
   // The shape is the documented one of vitest's (and Jest's) JSON reporter.
   const report = JSON.parse(json) as Report;
   let passed = 0;
@@ -43,5 +47,9 @@ export function summarize(json: string): Summary {
     failed += failedHere;
   }
   if (passed + failed === 0) throw new Error('no test ran: the report is empty');
+  if (failed === 0 && exitCode !== 0) {
+    failed = 1;
+    complaints.push(`vitest ended with status ${exitCode} although every test passed: see its errors above`);
+  }
   return { line: `${passed} passed, ${failed} failed`, ok: failed === 0, complaints };
 }
