@@ -22,6 +22,9 @@ export interface Clock {
 /** Uniform in [0, 1), as Math.random. */
 export type Random = () => number;
 
+/** The process's own generator: for spreading load, not for secrets. */
+export const systemRandom: Random = Math.random;
+
 /** The machine's own clock. Its timers keep the process alive: owners must cancel what they set. */
 export const systemClock: Clock = {
   now: () => Date.now(),

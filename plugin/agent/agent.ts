@@ -1,0 +1,315 @@
+/**
+ * The node agent: wires the parts together and owns their order of start and stop.
+ *
+ * Start: journal, watches, one comparison with the API, queued DELs; only then the socket opens. Until then the binary
+ * finds nobody, waits with an ADD and queues a DEL.
+ */
+import * as fs from 'node:fs';
+import { ipPools } from '../../crds/resources.ts';
+import type { IPPool } from '../../crds/types.ts';
+import { Candidates } from '../../ipam/candidates.ts';
+import type { Api, KubeObject, Resource } from '../../kube/api.ts';
+import type { Clock, Random } from '../../kube/clock.ts';
+import { type Node, namespaces, nodes, type Pod, pods } from '../../kube/core.ts';
+import { isApiError } from '../../kube/errors.ts';
+import { Informer, type InformerOptions } from '../../kube/informer.ts';
+import type { Log } from '../../kube/log.ts';
+import type { ProbeOptions } from '../../process/httpserver.ts';
+import { ErrorCode } from '../protocol.ts';
+import { Attachments } from './attachments.ts';
+import { Claimer } from './claim.ts';
+import { DeleteQueue } from './deletes.ts';
+import { DoubtList } from './doubts.ts';
+import { CniError, messageOf } from './errors.ts';
+import { ExactClaimer } from './exact.ts';
+import { GiveBack } from './giveback.ts';
+import { Handler } from './handler.ts';
+import type { Journal } from './journal.ts';
+import { KeyedLock } from './lock.ts';
+import type { AgentMetrics } from './metrics.ts';
+import { Occupancy } from './occupancy.ts';
+import { AddOutcome } from './outcome.ts';
+import { OwnerResolver, podFacts } from './owners.ts';
+import type { NamespaceFacts } from './plan.ts';
+import { PoolTable } from './pools.ts';
+import { Rebinder } from './rebind.ts';
+import { Releaser } from './release.ts';
+import { type AgentServer, serveSocket } from './server.ts';
+import { Settler } from './settle.ts';
+import { agentRoutes } from './show.ts';
+import { NodeSync } from './sync.ts';
+import { trimNamespace, trimNode, trimPod } from './trim.ts';
+import { ReservationWriter } from './writer.ts';
+
+/** Milliseconds between comparisons with the API, on average; each is jittered by a quarter. */
+const COMPARE_EVERY_MS = 600_000;
+/** Milliseconds between tries of the first comparison while the API is away. */
+const START_RETRY_MS = 1_000;
+
+export interface AgentOptions {
+  readonly node: string;
+  readonly socket: string;
+  readonly stateDir: string;
+  readonly api: Api;
+  readonly journal: Journal;
+  readonly metrics: AgentMetrics;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** The gauges of a journal's state. */
+export function journalGauges(journal: Journal): ConstructorParameters<typeof AgentMetrics>[0] {
+  return {
+    attachments: () => journal.state.attachments.size,
+    journalPending: () => journal.state.releasing.size + journal.state.intents.size,
+  };
+}
+
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #pools: PoolTable;
+  readonly #poolWatch: Informer<IPPool>;
+  readonly #podWatch: Informer<Pod>;
+  readonly #namespaceWatch: Informer<KubeObject>;
+  readonly #nodeWatch: Informer<Node>;
+  readonly #releaser: Releaser;
+  readonly #doubts: DoubtList;
+  readonly #sync: NodeSync;
+  readonly #deletes: DeleteQueue;
+  readonly #handler: Handler;
+  #ready = false;
+
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    const { api, clock, random, log, journal, node, metrics } = options;
+    const lock = new KeyedLock();
+    const occupancy = new Occupancy({ api, clock, own: (network) => ownAddresses(journal, network) });
+    this.#pools = new PoolTable((name) => occupancy.forgetExhausted(name));
+    this.#poolWatch = this.#watch({ resource: ipPools });
+    this.#podWatch = this.#watch({
+      resource: pods,
+      fieldSelector: `spec.nodeName=${node}`,
+      transform: trimPod,
+    });
+    this.#namespaceWatch = this.#watch({ resource: namespaces, transform: trimNamespace });
+    this.#nodeWatch = this.#watch({
+      resource: nodes,
+      fieldSelector: `metadata.name=${node}`,
+      transform: trimNode,
+    });
+    this.#poolWatch.addHandler({
+      onAdd: (pool) => this.#pools.set(pool),
+      onUpdate: (_old, pool) => this.#pools.set(pool),
+      onDelete: (pool) => this.#pools.delete(pool),
+    });
+    const owners = new OwnerResolver({
+      api,
+      node,
+      cachedPod: (namespace, name) => {
+        const pod = this.#podWatch.store.get(`${namespace}/${name}`);
+        return pod === undefined ? undefined : podFacts(pod);
+      },
+    });
+    const settler = new Settler({ api, clock, random });
+    const giveBack = new GiveBack({ api, clock, log, pools: this.#pools, occupancy });
+    this.#releaser = new Releaser({ clock, log, journal, lock, giveBack });
+    this.#doubts = new DoubtList({ clock, log, journal, lock, settler, giveBack });
+    const writer = new ReservationWriter({ api, clock, journal, settler });
+    const candidates = new Candidates(random);
+    const onConflict = (): void => metrics.conflict();
+    const claimer = new Claimer({ clock, random, occupancy, candidates, writer, onConflict });
+    const outcome = new AddOutcome({ journal, giveBack, doubts: this.#doubts });
+    const attachments = new Attachments({
+      clock,
+      journal,
+      lock,
+      owners,
+      occupancy,
+      claimer,
+      settler,
+      outcome,
+      exact: new ExactClaimer({ occupancy, settler, writer }),
+      rebinder: new Rebinder({ api, clock, journal, lock, settler, outcome }),
+      pools: this.#pools,
+      releaser: this.#releaser,
+      surroundings: {
+        nodeLabels: () => this.#nodeWatch.store.get(node)?.metadata.labels ?? {},
+        namespace: (name) => this.#namespace(name),
+      },
+    });
+    this.#sync = new NodeSync({
+      api,
+      clock,
+      log,
+      node,
+      journal,
+      lock,
+      owners,
+      settler,
+      giveBack,
+      onConflict: () => metrics.addressConflict(),
+    });
+    this.#deletes = new DeleteQueue({
+      stateDir: options.stateDir,
+      clock,
+      log,
+      addedAt: (key) => journal.state.attachments.get(key)?.addedAt,
+      del: (request) => attachments.del(request),
+    });
+    this.#handler = new Handler({
+      attachments,
+      clock,
+      log,
+      onAnswered: (command, code, seconds) => metrics.answered(command, code, seconds),
+    });
+  }
+
+  /** What the agent shows on its socket; the metrics address has the same but for the routes. */
+  get probes(): ProbeOptions {
+    return {
+      registry: this.#options.metrics.registry,
+      checks: {
+        healthz: () => undefined,
+        readyz: () => (this.#ready ? undefined : 'not yet compared with the API server'),
+      },
+    };
+  }
+
+  /**
+   * Serves until the signal aborts, then finishes what it has begun.
+   * @throws Error if the socket or the state directory cannot be used
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    const background = [this.#poolWatch, this.#podWatch, this.#namespaceWatch, this.#nodeWatch].map((w) =>
+      w.run(stop.signal),
+    );
+    try {
+      await this.#start(signal);
+      const server = await this.#serve();
+      background.push(
+        this.#releaser.run(stop.signal),
+        this.#doubts.run(stop.signal),
+        this.#deletes.run(stop.signal),
+        this.#compareNowAndThen(stop.signal),
+      );
+      this.#ready = true;
+      this.#options.log.info({ socket: this.#options.socket, node: this.#options.node }, 'serving');
+      await aborted(signal);
+      this.#ready = false;
+      await server.close();
+    } finally {
+      stop.abort(signal.reason);
+      await Promise.all(background);
+    }
+  }
+
+  async #start(signal: AbortSignal): Promise<void> {
+    const watches = [this.#poolWatch, this.#podWatch, this.#namespaceWatch, this.#nodeWatch];
+    await Promise.all(watches.map((watch) => watch.whenSynced(signal)));
+    const { clock, log, metrics } = this.#options;
+    while (true) {
+      signal.throwIfAborted();
+      try {
+        await this.#sync.compare();
+        break;
+      } catch (error) {
+        if (!isApiError(error) && !(error instanceof CniError)) {
+          throw error;
+        }
+        log.warn({ error }, 'the first comparison with the API server failed; trying again');
+      }
+      await clock.sleep(START_RETRY_MS, signal);
+    }
+    metrics.synced(clock.now());
+    await this.#deletes.drain();
+    this.#deletes.touchMarker();
+  }
+
+  async #serve(): Promise<AgentServer> {
+    const { socket, stateDir, node, log, journal } = this.#options;
+    const config = { node, socket, stateDir };
+    return serveSocket({
+      socket,
+      log,
+      handle: (request) => this.#handler.handle(request),
+      probes: { ...this.probes, routes: agentRoutes({ journal, pools: this.#pools, config }) },
+    });
+  }
+
+  async #compareNowAndThen(signal: AbortSignal): Promise<void> {
+    const { clock, random, log, metrics } = this.#options;
+    while (!signal.aborted) {
+      try {
+        await clock.sleep(COMPARE_EVERY_MS * (0.75 + random() / 2), signal);
+        await this.#sync.compare();
+        metrics.synced(clock.now());
+      } catch (error) {
+        if (!signal.aborted) {
+          log.warn({ error }, 'a comparison with the API server failed; the next one comes');
+        }
+      }
+    }
+  }
+
+  async #namespace(name: string): Promise<NamespaceFacts | undefined> {
+    const facts = ({ metadata }: KubeObject): NamespaceFacts => ({
+      labels: metadata.labels ?? {},
+      annotations: metadata.annotations ?? {},
+    });
+    const cached = this.#namespaceWatch.store.get(name);
+    if (cached !== undefined) {
+      return facts(cached);
+    }
+    try {
+      return facts(await this.#options.api.get(namespaces, { name }));
+    } catch (error) {
+      if (isApiError(error, 'NotFound')) {
+        return undefined;
+      }
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `namespace ${name} can not be looked up: ${messageOf(error)}`,
+        'the API server is away or refuses; the runtime will try again',
+        error,
+      );
+    }
+  }
+
+  #watch<T extends KubeObject>(
+    options: { resource: Resource<T> } & Pick<InformerOptions<T>, 'fieldSelector' | 'transform'>,
+  ): Informer<T> {
+    const { api, clock, random, log } = this.#options;
+    return new Informer({ ...options, api, clock, random, log });
+  }
+}
+
+/** Addresses of the network that attachments have, give back or are about to get. */
+function* ownAddresses(journal: Journal, network: string): Generator<string> {
+  const { attachments, releasing, intents } = journal.state;
+  for (const attachment of [...attachments.values(), ...releasing.values()]) {
+    for (const claim of attachment.claims) {
+      if (claim.network === network) {
+        yield claim.address;
+      }
+    }
+  }
+  for (const intent of intents.values()) {
+    if (intent.network === network) {
+      yield intent.address;
+    }
+  }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (!signal.aborted) {
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+}
+
+/** The state directory, made with mode 0700 if it is not there. */
+export function prepareStateDir(stateDir: string): void {
+  fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  fs.chmodSync(stateDir, 0o700);
+}

@@ -1,0 +1,209 @@
+/**
+ * Claiming one address: a candidate, an intent in the journal, one guarded write.
+ *
+ * In the steady state that is one create and no read. Reads come only after conflicts and before "exhausted" is said.
+ */
+import { type Address, parseAddress } from '../../ipam/address.ts';
+import type { Candidates } from '../../ipam/candidates.ts';
+import { reservationName } from '../../ipam/name.ts';
+import type { Clock, Random } from '../../kube/clock.ts';
+import { ErrorCode } from '../protocol.ts';
+import { CniError, combine, messageOf } from './errors.ts';
+import type { Occupancy, ReleasedAddress } from './occupancy.ts';
+import type { FamilyGroup, UsablePool } from './select.ts';
+import type { ClaimContext, Claimed, ReservationWriter } from './writer.ts';
+
+/** Conflicts in a row after which one list is cheaper than another guess. */
+const CONFLICTS_BEFORE_LIST = 4;
+/** A Released address is taken at random among this many of the oldest: agents would all race for the very oldest. */
+const OLDEST_RELEASED = 64;
+
+export interface ClaimerOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly occupancy: Occupancy;
+  readonly candidates: Candidates;
+  readonly writer: ReservationWriter;
+  readonly onConflict: () => void;
+}
+
+export class Claimer {
+  readonly #options: ClaimerOptions;
+
+  constructor(options: ClaimerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * One address of the family from the first pool that has one.
+   * @throws CniError 101 with the counts of every pool tried, 11 if the API does not answer
+   */
+  async claim(group: FamilyGroup, context: ClaimContext): Promise<Claimed> {
+    const early = (await this.#resume(group, context)) ?? (await this.#held(group, context));
+    if (early !== undefined) {
+      return early;
+    }
+    const failures: CniError[] = [];
+    for (const pool of group.pools) {
+      if (!this.#options.occupancy.isExhausted(pool.name)) {
+        const got = await this.#dynamic(pool, context);
+        if (got !== undefined) {
+          return got;
+        }
+        this.#options.occupancy.rememberExhausted(pool.name);
+      }
+      failures.push(this.exhausted(pool));
+    }
+    const [first, ...rest] = failures;
+    throw first === undefined
+      ? new CniError(ErrorCode.poolNotFound, `no IPv${group.family} pool is left to try`)
+      : combine([first, ...rest]);
+  }
+
+  /** What is said of a pool that has nothing left, with the counts of the last list. */
+  exhausted(entry: UsablePool): CniError {
+    const { bound, held, released } = this.#options.occupancy.view(entry.network).counts(entry.name);
+    const { staticOnly, capacity } = entry.pool;
+    return staticOnly
+      ? new CniError(
+          ErrorCode.exhausted,
+          `pool ${entry.name} gives addresses only on request (spec.ranges is empty)`,
+          'ask for an address by value, or give the pool ranges',
+        )
+      : new CniError(
+          ErrorCode.exhausted,
+          `pool ${entry.name} has no free address: ${bound} bound, ${held} held, ${released} cooling down, capacity ${capacity}`,
+          'free addresses, or add ranges to the pool; kubectl get ippools shows the usage',
+        );
+  }
+
+  /** An address that an earlier, unanswered try of this ADD may have claimed. */
+  async #resume(group: FamilyGroup, context: ClaimContext): Promise<Claimed | undefined> {
+    for (const intent of context.resumable) {
+      const pool = group.pools.find((p) => p.name === intent.pool);
+      if (pool === undefined) {
+        continue;
+      }
+      if (intent.origin === 'created') {
+        const got = await this.#options.writer.create(pool, parseAddress(intent.address), context);
+        if (got !== undefined) {
+          return got;
+        }
+      }
+    }
+    return undefined;
+  }
+
+  /** The lowest address of the group's pools that waits for this pod. */
+  async #held(group: FamilyGroup, context: ClaimContext): Promise<Claimed | undefined> {
+    for (const pool of group.pools) {
+      const waiting = context.holders
+        .flatMap((holder) =>
+          (pool.heldFor.get(holder) ?? []).map((text) => ({ holder, address: parseAddress(text) })),
+        )
+        .toSorted((a, b) => (a.address.value < b.address.value ? -1 : 1));
+      for (const { holder, address } of waiting) {
+        const got = await this.#options.writer.take(pool, address, 'held', context, holder);
+        if (got !== undefined) {
+          return got;
+        }
+      }
+    }
+    return undefined;
+  }
+
+  async #dynamic(entry: UsablePool, context: ClaimContext): Promise<Claimed | undefined> {
+    const { candidates, occupancy } = this.#options;
+    const { family } = entry.pool;
+    let lost = 0;
+    let listed = false;
+    while (true) {
+      this.#checkDeadline(entry, context);
+      const taken = occupancy.view(entry.network).taken(family);
+      const value = candidates.next(entry.pool, taken);
+      if (value === undefined) {
+        if (listed) {
+          return this.#released(entry, context);
+        }
+        await this.#refresh(entry);
+        listed = true;
+        continue;
+      }
+      taken.set(value);
+      const got = await this.#try(entry, { family, value }, context);
+      if (got !== undefined) {
+        return got;
+      }
+      this.#options.onConflict();
+      candidates.jump(entry.name);
+      lost += 1;
+      if (lost % CONFLICTS_BEFORE_LIST === 0) {
+        await this.#refresh(entry);
+        listed = true;
+      }
+    }
+  }
+
+  /** A create whose failure, other than losing the race, makes the candidate believed free again. */
+  async #try(entry: UsablePool, address: Address, context: ClaimContext): Promise<Claimed | undefined> {
+    try {
+      return await this.#options.writer.create(entry, address, context);
+    } catch (error) {
+      if (!context.doubts.has(reservationName(entry.network, address))) {
+        this.#options.occupancy.freed(entry.network, address);
+      }
+      throw error;
+    }
+  }
+
+  /** Nothing is free: an address that still cools down, at random among the oldest. */
+  async #released(entry: UsablePool, context: ClaimContext): Promise<Claimed | undefined> {
+    const { occupancy, random } = this.#options;
+    const { family, dynamic } = entry.pool;
+    const usable = (r: ReleasedAddress): boolean => dynamic.contains(r.address.value);
+    let lost = 0;
+    while (true) {
+      this.#checkDeadline(entry, context);
+      const view = occupancy.view(entry.network);
+      const oldest = view.released[family].filter(usable).slice(0, OLDEST_RELEASED);
+      const chosen = oldest[Math.floor(random() * oldest.length)];
+      if (chosen === undefined) {
+        return undefined;
+      }
+      // Nobody else of this agent shall race for it.
+      view.released[family] = view.released[family].filter((r) => r !== chosen);
+      const got = await this.#options.writer.take(entry, chosen.address, 'released', context, undefined);
+      if (got !== undefined) {
+        return got;
+      }
+      this.#options.onConflict();
+      lost += 1;
+      if (lost % CONFLICTS_BEFORE_LIST === 0) {
+        await this.#refresh(entry);
+      }
+    }
+  }
+
+  async #refresh(entry: UsablePool): Promise<void> {
+    try {
+      await this.#options.occupancy.refresh(entry.network);
+    } catch (error) {
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `the addresses of pool ${entry.name} can not be listed: ${messageOf(error)}`,
+        'the API server is away or refuses; the runtime will try again',
+        error,
+      );
+    }
+  }
+
+  #checkDeadline(entry: UsablePool, context: ClaimContext): void {
+    if (this.#options.clock.monotonic() >= context.deadline) {
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `pool ${entry.name} is contended: every address that was tried was taken by somebody else first`,
+        'the runtime will try again',
+      );
+    }
+  }
+}

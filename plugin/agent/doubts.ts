@@ -1,0 +1,107 @@
+/**
+ * The doubt list: names that an ADD which has failed may have written, or may yet write.
+ *
+ * Each is looked up with backoff for `WATCH_MS`; if it shows up as the failed ADD's own it is given back, guarded.
+ * A doubt ends only after an answered look at the end of that time: an API server that is away extends it.
+ */
+
+import { isOwnedBy } from '../../ipam/reservation.ts';
+import type { Clock } from '../../kube/clock.ts';
+import { done, type Outcome, runController } from '../../kube/controller.ts';
+import type { Log } from '../../kube/log.ts';
+import { RateLimitingQueue } from '../../kube/workqueue.ts';
+import type { GiveBack } from './giveback.ts';
+import type { Journal } from './journal.ts';
+import type { KeyedLock } from './lock.ts';
+import { attachmentKey } from './request.ts';
+import type { Settler } from './settle.ts';
+import { claimOf } from './writer.ts';
+
+/** The API server's request time-out (60 s) and a margin: after it no write of ours can commit any more. */
+export const WATCH_MS = 75_000;
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 16_000;
+
+export interface DoubtListOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly journal: Journal;
+  readonly lock: KeyedLock;
+  readonly settler: Settler;
+  readonly giveBack: GiveBack;
+}
+
+interface Watched {
+  readonly until: number;
+  pauseMs: number;
+}
+
+export class DoubtList {
+  readonly #options: DoubtListOptions;
+  readonly #queue: RateLimitingQueue;
+  readonly #watched = new Map<string, Watched>();
+
+  constructor(options: DoubtListOptions) {
+    this.#options = options;
+    this.#queue = new RateLimitingQueue({
+      clock: options.clock,
+      baseDelayMs: FIRST_PAUSE_MS,
+      maxDelayMs: LONGEST_PAUSE_MS,
+    });
+  }
+
+  /** An ADD has given up on these intents (by `intentKey`), which the journal has. */
+  add(intents: Iterable<string>): void {
+    const until = this.#options.clock.monotonic() + WATCH_MS;
+    for (const id of intents) {
+      this.#watched.set(id, { until, pauseMs: FIRST_PAUSE_MS });
+      this.#queue.add(id);
+    }
+  }
+
+  /** Works until the signal aborts, beginning with the intents that the last process left behind. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { journal, log, clock } = this.#options;
+    this.add(journal.state.intents.keys());
+    await runController(
+      { name: 'doubts', queue: this.#queue, workers: 2, reconcile: (id) => this.#resolve(id), log, clock },
+      signal,
+    );
+  }
+
+  async #resolve(id: string): Promise<Outcome> {
+    const { journal, lock } = this.#options;
+    const intent = journal.state.intents.get(id);
+    const watched = this.#watched.get(id);
+    if (intent === undefined || watched === undefined) {
+      this.#watched.delete(id);
+      return done;
+    }
+    return lock.run(attachmentKey(intent.owner), () => this.#look(id, watched));
+  }
+
+  async #look(id: string, watched: Watched): Promise<Outcome> {
+    const { journal, settler, giveBack, clock } = this.#options;
+    // Read again: an ADD of the same attachment may have taken the name up while we waited for its lock.
+    const intent = journal.state.intents.get(id);
+    if (intent === undefined) {
+      this.#watched.delete(id);
+      return done;
+    }
+    const found = await settler.look(intent.name);
+    if (found !== undefined && isOwnedBy(found.spec, intent.owner)) {
+      if (!(await giveBack.undo(claimOf(found), intent.owner, intent.origin))) {
+        throw new Error(`the API has not got the undo of ${intent.name} yet`);
+      }
+      // Of several writes of one name at most one commits, but a later one may find the name free again.
+    }
+    if (clock.monotonic() >= watched.until) {
+      journal.append({ t: 'resolved', intent: id });
+      this.#watched.delete(id);
+      return done;
+    }
+    const ms = watched.pauseMs;
+    watched.pauseMs = Math.min(LONGEST_PAUSE_MS, ms * 2);
+    return { type: 'requeueAfter', ms };
+  }
+}

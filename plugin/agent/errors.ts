@@ -1,0 +1,44 @@
+/** What the agent answers when it cannot do what was asked: the codes of the CNI spec and Berth's own. */
+import type { ErrorCode } from '../protocol.ts';
+
+/** One of the codes of `protocol.ts`; `docs/errors.md` explains each, and a test holds the two together. */
+export type Code = (typeof ErrorCode)[keyof typeof ErrorCode];
+
+/** A refusal that the runtime gets as a CNI error. `message` is one line; `details` may be several. */
+export class CniError extends Error {
+  override readonly name = 'CniError';
+  readonly code: Code;
+  readonly details: string;
+
+  constructor(code: Code, message: string, details = '', cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/** The codes from the one that is reported first to the one reported last when several failures apply. */
+const PRECEDENCE: readonly Code[] = [105, 104, 103, 102, 101, 11];
+
+/**
+ * One error for several failures of one ADD: the code that comes first in the contract's order,
+ * with the reasons of all in `details`.
+ */
+export function combine(failures: readonly [CniError, ...CniError[]]): CniError {
+  const rank = (error: CniError): number => {
+    const at = PRECEDENCE.indexOf(error.code);
+    return at === -1 ? -1 : at;
+  };
+  const sorted = failures.toSorted((a, b) => rank(a) - rank(b));
+  const first = sorted[0] ?? failures[0];
+  if (sorted.length === 1) {
+    return first;
+  }
+  const details = sorted.map((e) => (e.details === '' ? e.message : `${e.message}: ${e.details}`));
+  return new CniError(first.code, first.message, details.join('\n'), first.cause);
+}
+
+/** `error` as one line of text. */
+export function messageOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replaceAll(/\s+/g, ' ');
+}

@@ -1,0 +1,83 @@
+/** Claiming an address that was asked for by value: exactly it, or the reason why not. */
+import type { IPReservation } from '../../crds/types.ts';
+import { type Address, formatAddress } from '../../ipam/address.ts';
+import { reservationName } from '../../ipam/name.ts';
+import { ErrorCode } from '../protocol.ts';
+import { CniError, messageOf } from './errors.ts';
+import type { Occupancy } from './occupancy.ts';
+import type { UsablePool } from './select.ts';
+import type { Settler } from './settle.ts';
+import type { ClaimContext, Claimed, ReservationWriter } from './writer.ts';
+
+export interface ExactClaimerOptions {
+  readonly occupancy: Occupancy;
+  readonly settler: Settler;
+  readonly writer: ReservationWriter;
+}
+
+export class ExactClaimer {
+  readonly #options: ExactClaimerOptions;
+
+  constructor(options: ExactClaimerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Exactly this address from this pool.
+   * @throws CniError 102 if somebody else has it, 11 if the API does not answer
+   */
+  async claim(entry: UsablePool, address: Address, context: ClaimContext): Promise<Claimed> {
+    const text = formatAddress(address);
+    this.#options.occupancy.view(entry.network).taken(address.family).set(address.value);
+    // Two looks are enough: whoever changes it in between is somebody else, and "taken" is then the truth.
+    for (let look = 0; look < 2; look += 1) {
+      const created = await this.#options.writer.create(entry, address, context);
+      if (created !== undefined) {
+        return created;
+      }
+      const found = await this.#look(reservationName(entry.network, address), text);
+      if (found === undefined) {
+        continue;
+      }
+      const { spec } = found;
+      const holder = context.holders.find((h) => h === spec.holder);
+      let taken: Claimed | undefined;
+      if (spec.state === 'Released') {
+        taken = await this.#options.writer.take(entry, address, 'released', context, undefined);
+      } else if (spec.state === 'Held' && holder !== undefined) {
+        taken = await this.#options.writer.take(entry, address, 'held', context, holder);
+      } else {
+        const { owner } = spec;
+        const whose =
+          spec.state === 'Held'
+            ? `held for ${spec.holder ?? 'something outside the cluster'}`
+            : `bound to ${owner?.kind === 'Pod' ? `pod ${owner.namespace}/${owner.name}` : (owner?.kind ?? 'nobody')} on node ${owner?.node ?? '(none)'}`;
+        throw new CniError(
+          ErrorCode.addressTaken,
+          `requested address ${text} of pool ${entry.name} is taken: ${whose}`,
+          `kubectl get ipreservation ${reservationName(entry.network, address)} shows it`,
+        );
+      }
+      if (taken !== undefined) {
+        return taken;
+      }
+    }
+    throw new CniError(
+      ErrorCode.addressTaken,
+      `requested address ${text} of pool ${entry.name} is taken: others race for it`,
+    );
+  }
+
+  async #look(name: string, address: string): Promise<IPReservation | undefined> {
+    try {
+      return await this.#options.settler.look(name);
+    } catch (error) {
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `who has ${address} can not be looked up: ${messageOf(error)}`,
+        'the API server is away or refuses; the runtime will try again',
+        error,
+      );
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/** From a request of the socket to the answer that the binary prints. Never rejects. */
+import type { Clock } from '../../kube/clock.ts';
+import type { Log } from '../../kube/log.ts';
+import { type CniAnswer, type CniRequest, ErrorCode, errorAnswer } from '../protocol.ts';
+import type { Attachments } from './attachments.ts';
+import { CniError, messageOf } from './errors.ts';
+import { type ParsedRequest, parseRequest } from './request.ts';
+import { formatResult } from './result.ts';
+
+export interface HandlerOptions {
+  readonly attachments: Pick<Attachments, 'add' | 'del' | 'check' | 'gc'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly onAnswered: (command: string, code: number, seconds: number) => void;
+}
+
+const COMMANDS = ['ADD', 'DEL', 'CHECK', 'GC'] as const;
+type Command = (typeof COMMANDS)[number];
+
+function commandOf(text: string): Command | undefined {
+  return COMMANDS.find((command) => command === text);
+}
+
+/** Whose request it was, for the one line of an error. */
+function who(request: ParsedRequest): string {
+  const { pod, id } = request;
+  const owner =
+    pod.name === undefined ? `container ${id.containerID}` : `pod ${pod.namespace ?? ''}/${pod.name}`;
+  return `${owner}, interface ${id.ifname}`;
+}
+
+export class Handler {
+  readonly #options: HandlerOptions;
+
+  constructor(options: HandlerOptions) {
+    this.#options = options;
+  }
+
+  async handle(request: CniRequest): Promise<CniAnswer> {
+    const { clock, onAnswered } = this.#options;
+    const start = clock.monotonic();
+    const { answer, code } = await this.#answer(request);
+    onAnswered(commandOf(request.command) ?? 'unknown', code, (clock.monotonic() - start) / 1000);
+    return answer;
+  }
+
+  async #answer(request: CniRequest): Promise<{ answer: CniAnswer; code: number }> {
+    let parsed: ParsedRequest | undefined;
+    try {
+      parsed = parseRequest(request);
+      return { answer: { exitCode: 0, stdout: await this.#run(parsed) }, code: 0 };
+    } catch (error) {
+      const refusal = this.#refusal(error, request.command, parsed);
+      const prefix = parsed === undefined || request.command === 'GC' ? '' : `${who(parsed)}: `;
+      const message = `${prefix}${refusal.message}`;
+      return {
+        answer: errorAnswer(parsed?.config.cniVersion, refusal.code, message, refusal.details),
+        code: refusal.code,
+      };
+    }
+  }
+
+  /** The refusal behind an error; anything that is none is a fault, is logged, and worth another try. */
+  #refusal(error: unknown, command: string, parsed: ParsedRequest | undefined): CniError {
+    const { log } = this.#options;
+    const fields = {
+      command,
+      containerID: parsed?.id.containerID,
+      ifname: parsed?.id.ifname,
+      pod: parsed?.pod,
+      error,
+    };
+    if (error instanceof CniError) {
+      log.debug(fields, 'refused a CNI request');
+      return error;
+    }
+    log.error(fields, 'a CNI request failed');
+    return new CniError(
+      ErrorCode.tryAgainLater,
+      `the agent failed: ${messageOf(error)}`,
+      "the agent's log has the details",
+      error,
+    );
+  }
+
+  async #run(request: ParsedRequest): Promise<string> {
+    const { attachments } = this.#options;
+    const command = commandOf(request.command);
+    switch (command) {
+      case 'ADD': {
+        const result = await attachments.add(request);
+        return `${JSON.stringify(formatResult(result, request.config.cniVersion))}\n`;
+      }
+      case 'DEL':
+        await attachments.del(request);
+        return '';
+      case 'CHECK':
+        await attachments.check(request);
+        return '';
+      case 'GC':
+        await attachments.gc(request);
+        return '';
+      case undefined:
+        throw new CniError(
+          ErrorCode.invalidEnvironment,
+          `command ${JSON.stringify(request.command)} is not known`,
+          `known: ${COMMANDS.join(', ')}`,
+        );
+    }
+  }
+}

@@ -1,0 +1,94 @@
+/** The agent's metrics: names are contract (design, section 5). */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { RequestInfo } from '../../kube/client.ts';
+
+/** What the gauges read when they are scraped. */
+export interface AgentGauges {
+  attachments(): number;
+  journalPending(): number;
+}
+
+export class AgentMetrics {
+  readonly registry: Registry = new Registry();
+  readonly #requests: Counter<'command' | 'code'>;
+  readonly #seconds: Histogram<'command'>;
+  readonly #apiRequests: Counter<'verb' | 'resource' | 'code'>;
+  readonly #conflicts: Counter;
+  readonly #addressConflicts: Counter;
+  readonly #lastSync: Gauge;
+
+  constructor(gauges: AgentGauges) {
+    const registers = [this.registry];
+    this.#requests = new Counter({
+      name: 'berth_agent_requests_total',
+      help: 'CNI requests answered, by command and CNI error code (0: success)',
+      labelNames: ['command', 'code'],
+      registers,
+    });
+    this.#seconds = new Histogram({
+      name: 'berth_agent_request_seconds',
+      help: 'Seconds from a CNI request to its answer',
+      labelNames: ['command'],
+      buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25],
+      registers,
+    });
+    this.#apiRequests = new Counter({
+      name: 'berth_agent_api_requests_total',
+      help: 'Requests to the API server, by verb, resource and HTTP status (error: no answer)',
+      labelNames: ['verb', 'resource', 'code'],
+      registers,
+    });
+    this.#conflicts = new Counter({
+      name: 'berth_agent_create_conflicts_total',
+      help: 'Candidates that somebody else had taken first',
+      registers,
+    });
+    this.#addressConflicts = new Counter({
+      name: 'berth_address_conflicts_total',
+      help: 'Addresses of live attachments that are reserved for somebody else',
+      registers,
+    });
+    this.#lastSync = new Gauge({
+      name: 'berth_agent_last_sync_timestamp_seconds',
+      help: 'When attachments were last compared with the reservations in the API, in seconds since the Unix epoch',
+      registers,
+    });
+    new Gauge({
+      name: 'berth_agent_attachments',
+      help: 'Attachments on this node that have addresses',
+      registers,
+      collect() {
+        this.set(gauges.attachments());
+      },
+    });
+    new Gauge({
+      name: 'berth_agent_journal_pending',
+      help: 'Releases and doubtful writes that the API does not have yet',
+      registers,
+      collect() {
+        this.set(gauges.journalPending());
+      },
+    });
+  }
+
+  answered(command: string, code: number, seconds: number): void {
+    this.#requests.inc({ command, code: String(code) });
+    this.#seconds.observe({ command }, seconds);
+  }
+
+  apiRequest(request: RequestInfo): void {
+    this.#apiRequests.inc({ verb: request.verb, resource: request.resource, code: String(request.code) });
+  }
+
+  conflict(): void {
+    this.#conflicts.inc();
+  }
+
+  addressConflict(): void {
+    this.#addressConflicts.inc();
+  }
+
+  synced(nowMs: number): void {
+    this.#lastSync.set(nowMs / 1000);
+  }
+}

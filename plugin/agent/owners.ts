@@ -1,0 +1,155 @@
+/** Whose an attachment is: the pod that the runtime names, as the API server knows it, or the node. */
+import type { Api, ObjectMeta } from '../../kube/api.ts';
+import { type Pod, pods } from '../../kube/core.ts';
+import { isApiError } from '../../kube/errors.ts';
+import { ErrorCode } from '../protocol.ts';
+import { CniError, messageOf } from './errors.ts';
+import type { ParsedRequest } from './request.ts';
+import type { AttachmentOwner } from './state.ts';
+
+/** Static pods reach CNI with the kubelet's hash as UID; their mirror pod carries it in this annotation. */
+const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
+
+/** What of a pod decides about its addresses. */
+export interface PodFacts {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly nodeName: string | undefined;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly ownerReferences: NonNullable<ObjectMeta['ownerReferences']>;
+}
+
+export function podFacts(pod: Pod): PodFacts {
+  const { metadata, spec } = pod;
+  return {
+    namespace: metadata.namespace ?? '',
+    name: metadata.name ?? '',
+    uid: metadata.uid ?? '',
+    nodeName: spec?.nodeName,
+    labels: metadata.labels ?? {},
+    annotations: metadata.annotations ?? {},
+    ownerReferences: metadata.ownerReferences ?? [],
+  };
+}
+
+/** True if the pod is the one that this UID means, on this node (design, section 4.6). */
+export function podMatches(pod: PodFacts, uid: string, node: string): boolean {
+  return (pod.uid === uid || pod.annotations[MIRROR_ANNOTATION] === uid) && pod.nodeName === node;
+}
+
+export interface OwnerResolverOptions {
+  readonly api: Api;
+  readonly node: string;
+  /** A pod of the agent's watch of its node; undefined if the watch does not have it (yet). */
+  readonly cachedPod: (namespace: string, name: string) => PodFacts | undefined;
+}
+
+/** An owner, and the pod behind it unless it is the node itself. */
+export interface ResolvedOwner {
+  readonly owner: AttachmentOwner;
+  readonly pod: PodFacts | undefined;
+}
+
+export class OwnerResolver {
+  readonly #options: OwnerResolverOptions;
+
+  constructor(options: OwnerResolverOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * The owner of a new attachment. Reads the API only if the watch has not shown the pod.
+   * @throws CniError 11 if the API does not know the pod, knows another UID, or cannot be asked.
+   */
+  async resolve(request: ParsedRequest): Promise<ResolvedOwner> {
+    const { namespace, name, uid } = request.pod;
+    const { node } = this.#options;
+    if (name === undefined || namespace === undefined) {
+      return this.#nodeOwner(request);
+    }
+    if (uid !== undefined) {
+      const cached = this.#options.cachedPod(namespace, name);
+      if (cached !== undefined && podMatches(cached, uid, node)) {
+        return this.#podOwner(request, cached, uid);
+      }
+    }
+    const live = await this.livePod(namespace, name);
+    if (uid === undefined) {
+      return live === undefined || live.nodeName !== node
+        ? this.#nodeOwner(request)
+        : this.#podOwner(request, live, live.uid);
+    }
+    if (live === undefined) {
+      throw this.#unknown(request, 'the API server does not know the pod');
+    }
+    if (!podMatches(live, uid, node)) {
+      throw this.#unknown(
+        request,
+        live.nodeName === node
+          ? `the API server knows the pod with UID ${live.uid}`
+          : `the API server knows the pod on node ${live.nodeName ?? '(none yet)'}`,
+      );
+    }
+    return this.#podOwner(request, live, uid);
+  }
+
+  /**
+   * The pod as the API server has it now; undefined if it has none.
+   * @throws CniError 11 if the API cannot be asked.
+   */
+  async livePod(namespace: string, name: string): Promise<PodFacts | undefined> {
+    try {
+      return podFacts(await this.#options.api.get(pods, { namespace, name }));
+    } catch (error) {
+      if (isApiError(error, 'NotFound')) {
+        return undefined;
+      }
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `pod ${namespace}/${name} can not be looked up: ${messageOf(error)}`,
+        'the API server is away or refuses; the runtime will try again',
+        error,
+      );
+    }
+  }
+
+  #podOwner(request: ParsedRequest, pod: PodFacts, uid: string): ResolvedOwner {
+    return {
+      pod,
+      owner: {
+        kind: 'Pod',
+        namespace: pod.namespace,
+        name: pod.name,
+        uid,
+        node: this.#options.node,
+        containerID: request.id.containerID,
+        ifname: request.id.ifname,
+        cniNetwork: request.cniNetwork,
+      },
+    };
+  }
+
+  #nodeOwner(request: ParsedRequest): ResolvedOwner {
+    return {
+      pod: undefined,
+      owner: {
+        kind: 'Node',
+        node: this.#options.node,
+        containerID: request.id.containerID,
+        ifname: request.id.ifname,
+        cniNetwork: request.cniNetwork,
+      },
+    };
+  }
+
+  #unknown(request: ParsedRequest, why: string): CniError {
+    const { namespace, name, uid } = request.pod;
+    return new CniError(
+      ErrorCode.tryAgainLater,
+      `pod ${namespace}/${name} with UID ${uid} is not known on node ${this.#options.node}: ${why}`,
+      'the pod is new, was re-created or has moved; the runtime will try again',
+    );
+  }
+}

@@ -1,0 +1,89 @@
+/** The pools as this agent's watch has them, compiled once per change. */
+
+import { FINALIZER_IN_USE } from '../../crds/resources.ts';
+import type { IPPool } from '../../crds/types.ts';
+import { IpamError } from '../../ipam/errors.ts';
+import { compilePool, type Pool } from '../../ipam/pool.ts';
+
+/** One IPPool, as far as serving an ADD is concerned. */
+export interface PoolEntry {
+  readonly name: string;
+  readonly network: string;
+  readonly isDefault: boolean;
+  /** undefined where the specification cannot be understood; `invalid` then says why. */
+  readonly pool: Pool | undefined;
+  readonly invalid: string | undefined;
+  readonly ready: 'True' | 'False' | 'Unknown';
+  readonly readyMessage: string;
+  /** The operator keeps the pool from vanishing under its addresses. */
+  readonly hasFinalizer: boolean;
+  readonly deleting: boolean;
+  /** Holder to the addresses that are held for it. */
+  readonly heldFor: ReadonlyMap<string, readonly string[]>;
+}
+
+function compile(object: IPPool): { pool?: Pool; invalid?: string } {
+  try {
+    return { pool: compilePool(object.metadata.name ?? '', object.spec) };
+  } catch (error) {
+    if (error instanceof IpamError) {
+      return { invalid: error.message };
+    }
+    throw error;
+  }
+}
+
+/** Reads an IPPool. Never throws for what a pool may contain. */
+export function poolEntry(object: IPPool): PoolEntry {
+  const name = object.metadata.name ?? '';
+  const { pool, invalid } = compile(object);
+  const condition = object.status?.conditions?.find((c) => c.type === 'Ready');
+  const heldFor = new Map<string, string[]>();
+  for (const { holder, address } of object.status?.holders ?? []) {
+    heldFor.set(holder, [...(heldFor.get(holder) ?? []), address]);
+  }
+  return {
+    name,
+    network: object.spec.network ?? 'default',
+    isDefault: object.spec.default ?? false,
+    pool,
+    invalid,
+    ready: condition?.status ?? 'Unknown',
+    readyMessage: condition?.message ?? 'the operator has not looked at it yet',
+    hasFinalizer: object.metadata.finalizers?.includes(FINALIZER_IN_USE) ?? false,
+    deleting: object.metadata.deletionTimestamp !== undefined,
+    heldFor,
+  };
+}
+
+/** All pools by name, fed by an informer's handlers. */
+export class PoolTable {
+  readonly #entries = new Map<string, PoolEntry>();
+  readonly #onChange: (name: string) => void;
+
+  /** @param onChange is told of each pool whose object changed, its status included */
+  constructor(onChange: (name: string) => void) {
+    this.#onChange = onChange;
+  }
+
+  get entries(): ReadonlyMap<string, PoolEntry> {
+    return this.#entries;
+  }
+
+  set(object: IPPool): void {
+    const entry = poolEntry(object);
+    this.#entries.set(entry.name, entry);
+    this.#onChange(entry.name);
+  }
+
+  delete(object: IPPool): void {
+    const name = object.metadata.name ?? '';
+    this.#entries.delete(name);
+    this.#onChange(name);
+  }
+
+  /** Milliseconds that a released address of the pool rests; 0 for a pool that is gone (design, section 3). */
+  cooldownMs(name: string): number {
+    return this.#entries.get(name)?.pool?.cooldownMs ?? 0;
+  }
+}

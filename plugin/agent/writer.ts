@@ -1,0 +1,120 @@
+/** One reservation written for an attachment: the intent in the journal first, then one guarded write. */
+import { ipReservations } from '../../crds/resources.ts';
+import type { IPReservation } from '../../crds/types.ts';
+import { type Address, formatAddress } from '../../ipam/address.ts';
+import { reservationName } from '../../ipam/name.ts';
+import { bindNew, type Transition, takeHeld, takeReleased } from '../../ipam/reservation.ts';
+import type { Api } from '../../kube/api.ts';
+import type { Clock } from '../../kube/clock.ts';
+import type { Journal } from './journal.ts';
+import type { UsablePool } from './select.ts';
+import type { AddContext, Settler } from './settle.ts';
+import type { AttachmentOwner, Claim, Intent, Origin } from './state.ts';
+
+/** An address that an ADD has got so far. */
+export interface Claimed {
+  readonly claim: Claim;
+  readonly pool: UsablePool;
+  readonly origin: Origin;
+}
+
+export interface ClaimContext extends AddContext {
+  readonly owner: AttachmentOwner;
+  /** The identities under which addresses may be held for this pod. */
+  readonly holders: readonly string[];
+  /** Intents of an earlier try of this very ADD whose outcome is unknown: they are taken up first. */
+  readonly resumable: readonly Intent[];
+}
+
+export interface WriterOptions {
+  readonly api: Api;
+  readonly clock: Clock;
+  readonly journal: Journal;
+  readonly settler: Settler;
+}
+
+/** A claim as the API answered it. */
+export function claimOf(object: IPReservation): Claim {
+  const { metadata, spec } = object;
+  return {
+    name: metadata.name ?? '',
+    network: spec.network,
+    address: spec.address,
+    pool: spec.pool,
+    ...(spec.holder !== undefined && { holder: spec.holder }),
+    since: spec.since ?? '',
+    ...(metadata.uid !== undefined && { uid: metadata.uid }),
+    ...(metadata.resourceVersion !== undefined && { resourceVersion: metadata.resourceVersion }),
+  };
+}
+
+/** Each method gives undefined where somebody else was first, and throws CniError 11 where that stays unknown. */
+export class ReservationWriter {
+  readonly #options: WriterOptions;
+
+  constructor(options: WriterOptions) {
+    this.#options = options;
+  }
+
+  /** The address, if no reservation of it exists. */
+  async create(entry: UsablePool, address: Address, context: ClaimContext): Promise<Claimed | undefined> {
+    const { api, clock } = this.#options;
+    const spec = bindNew({
+      network: entry.network,
+      address,
+      pool: entry.name,
+      owner: context.owner,
+      now: clock.now(),
+    });
+    return this.#write(entry, address, 'created', context, (name, timeoutMs) =>
+      api.create(
+        ipReservations,
+        { apiVersion: 'ipam.berth.dev/v1alpha1', kind: 'IPReservation', metadata: { name }, spec },
+        { timeoutMs },
+      ),
+    );
+  }
+
+  /** The address out of Released or, with a holder, out of Held. */
+  async take(
+    entry: UsablePool,
+    address: Address,
+    origin: 'released' | 'held',
+    context: ClaimContext,
+    holder: string | undefined,
+  ): Promise<Claimed | undefined> {
+    const { api, clock } = this.#options;
+    const from = {
+      network: entry.network,
+      address: formatAddress(address),
+      ...(holder !== undefined && { holder }),
+    };
+    const binding = { pool: entry.name, owner: context.owner, now: clock.now() };
+    const transition: Transition =
+      holder === undefined ? takeReleased(from, binding) : takeHeld(from, { ...binding, holder });
+    return this.#write(entry, address, origin, context, (name, timeoutMs) =>
+      api.patch(ipReservations, { name }, transition.patch, { timeoutMs }),
+    );
+  }
+
+  async #write(
+    entry: UsablePool,
+    address: Address,
+    origin: Origin,
+    context: ClaimContext,
+    send: (name: string, timeoutMs: number) => Promise<IPReservation>,
+  ): Promise<Claimed | undefined> {
+    const name = reservationName(entry.network, address);
+    const intent: Intent = {
+      name,
+      network: entry.network,
+      address: formatAddress(address),
+      pool: entry.name,
+      origin,
+      owner: context.owner,
+    };
+    this.#options.journal.append({ t: 'intent', intent });
+    const object = await this.#options.settler.write(intent, context, (timeoutMs) => send(name, timeoutMs));
+    return object === undefined ? undefined : { claim: claimOf(object), pool: entry, origin };
+  }
+}
