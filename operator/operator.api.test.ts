@@ -1,4 +1,5 @@
 /** The operator's reconcilers together, against a real API server. */
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { CONDITION_READY, FINALIZER_IN_USE, ipPools, ipReservations } from '../crds/resources.ts';
 import type { Condition, IPPool, IPReservation } from '../crds/types.ts';
@@ -15,12 +16,20 @@ import type { Happening } from './report.ts';
 import { anOwner, aPool, aReservation } from './testing/objects.ts';
 
 let plane: ControlPlane;
+/** The tests' own. */
 let api: RestApi;
+/** The operator's, with no more than the rights that are shipped for it. */
+let operatorApi: RestApi;
 const stops: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
   plane = await startControlPlane({ name: 'operator' });
   await plane.applyCrds();
+  for (const file of ['namespace.yaml', 'rbac/operator.yaml']) {
+    await plane.kubectl(['apply', '-f', join(import.meta.dirname, '../config', file)]);
+  }
+  const kubeconfig = await plane.userKubeconfig('berth-operator');
+  operatorApi = await connect({ kubeconfig, userAgent: 'berth-operator-test' });
   api = await connect({ kubeconfig: plane.kubeconfig, userAgent: 'berth-operator-test' });
   await plane.kubectl(['create', 'namespace', 'shop']);
 });
@@ -30,7 +39,7 @@ afterEach(async () => {
 });
 
 afterAll(async () => {
-  await api?.close();
+  await Promise.all([api?.close(), operatorApi?.close()]);
   await plane?.stop();
 });
 
@@ -45,7 +54,7 @@ function runOperator(options: { dryRun?: boolean; scanIntervalMs?: number; grace
   const metrics = operatorMetrics();
   const reports: Happening[] = [];
   const operator = new Operator({
-    api,
+    api: operatorApi,
     clock: systemClock,
     random: Math.random,
     log: silentLog,

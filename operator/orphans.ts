@@ -134,7 +134,7 @@ export class OrphanReconciler {
         const node = this.#options.nodes.get(subject.node);
         const found = this.#options.pods.byIndex(POD_BY_UID, subject.uid);
         const reasons = found.map((pod) => whyPodGone(subject, pod, node));
-        return reasons.includes(undefined) && reasons.length > 0 ? undefined : (reasons[0] ?? 'PodDeleted');
+        return reasons.includes(undefined) ? undefined : (reasons[0] ?? 'PodDeleted');
       }
     }
   }

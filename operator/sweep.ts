@@ -34,10 +34,18 @@ export interface SweepOptions {
 /** How long to wait for caches that are not there yet. */
 const NOT_SYNCED_MS = 1_000;
 
+interface Seen {
+  /** Which release it was; another one rests anew. */
+  readonly release: string;
+  /** When it was first seen, on the clock's monotonic scale. */
+  readonly at: number;
+  /** A dry run has said that it would become free. */
+  told: boolean;
+}
+
 export class SweepReconciler {
   readonly #options: SweepOptions;
-  /** By name: which release was seen, and when (monotonic). */
-  readonly #seen = new Map<string, { readonly release: string; readonly at: number }>();
+  readonly #seen = new Map<string, Seen>();
 
   constructor(options: SweepOptions) {
     this.#options = options;
@@ -77,12 +85,15 @@ export class SweepReconciler {
     const cooldownMs = cooldownOf(pool);
     const seen = this.#firstSeen(name, reservation);
     const now = clock.monotonic();
-    if (!cooldownOver(reservation.spec, cooldownMs, seen, now)) {
-      return { type: 'requeueAfter', ms: seen + cooldownMs - now };
+    if (!cooldownOver(reservation.spec, cooldownMs, seen.at, now)) {
+      return { type: 'requeueAfter', ms: seen.at + cooldownMs - now };
     }
     const fields = { reservation: name, pool, address, cooldownMs };
     if (dryRun) {
-      log.info(fields, 'dry run: this released address would become free');
+      if (!seen.told) {
+        log.info(fields, 'dry run: this released address would become free');
+      }
+      seen.told = true;
       return { type: 'done' };
     }
     const { uid, resourceVersion } = reservation.metadata;
@@ -105,14 +116,14 @@ export class SweepReconciler {
     return { type: 'done' };
   }
 
-  #firstSeen(name: string, { metadata, spec }: IPReservation): number {
+  #firstSeen(name: string, { metadata, spec }: IPReservation): Seen {
     const release = JSON.stringify([metadata.uid, spec.since, spec.owner?.containerID, spec.owner?.ifname]);
     const known = this.#seen.get(name);
     if (known?.release === release) {
-      return known.at;
+      return known;
     }
-    const at = this.#options.clock.monotonic();
-    this.#seen.set(name, { release, at });
-    return at;
+    const seen: Seen = { release, at: this.#options.clock.monotonic(), told: false };
+    this.#seen.set(name, seen);
+    return seen;
   }
 }
