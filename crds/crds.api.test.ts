@@ -4,7 +4,9 @@ import { type ControlPlane, startControlPlane } from '../e2e/controlplane/contro
 import { RunError } from '../e2e/controlplane/run.ts';
 import { formatAddress } from '../ipam/address.ts';
 import { compilePool } from '../ipam/pool.ts';
-import { API_VERSION, POOL_COLUMNS, RESERVATION_COLUMNS } from './resources.ts';
+import { connect } from '../kube/client.ts';
+import { API_VERSION, ipPools, ipReservations, POOL_COLUMNS, RESERVATION_COLUMNS } from './resources.ts';
+import { reservationRowDecoder } from './row.ts';
 import { acceptedPools } from './testing/acceptedpools.ts';
 import { acceptedReservations } from './testing/acceptedreservations.ts';
 import type { Refusals } from './testing/case.ts';
@@ -13,7 +15,7 @@ import { refusedOwners } from './testing/refusedowners.ts';
 import { refusedRanges } from './testing/refusedranges.ts';
 import { refusedSettings } from './testing/refusedsettings.ts';
 import { refusedSubnets } from './testing/refusedsubnets.ts';
-import type { IPPool } from './types.ts';
+import type { IPPool, IPReservationSpec, ReservationOwner } from './types.ts';
 
 const poolCases = [...acceptedPools, ...refusedSubnets, ...refusedRanges, ...refusedSettings];
 const reservationCases = [...acceptedReservations, ...refusedAddresses, ...refusedOwners];
@@ -142,27 +144,39 @@ describe('reservations that the API server accepts and refuses', () => {
 });
 
 describe('what the API server makes of the kinds', () => {
-  const owner = { kind: 'Pod', namespace: 'shop', uid: 'u1', containerID: 'c1', ifname: 'net1' };
-  const reservations = [
+  const owner: ReservationOwner = {
+    kind: 'Pod',
+    namespace: 'shop',
+    name: 'web-1',
+    node: 'n1',
+    uid: 'u1',
+    containerID: 'c1',
+    ifname: 'net1',
+  };
+  const specs: IPReservationSpec[] = [
     {
+      network: 'sel',
       address: '10.9.0.1',
       pool: 'a',
       state: 'Bound',
-      owner: { ...owner, name: 'web-1', node: 'n1' },
+      owner,
       holder: 'Pod/shop/web-1',
       since: '2026-01-31T10:00:00Z',
     },
     {
+      network: 'sel',
       address: '10.9.0.2',
       pool: 'b',
       state: 'Released',
       owner: { ...owner, name: 'web-2', node: 'n2', uid: 'u2', containerID: 'c2' },
     },
-    { address: '10.9.0.3', pool: 'b', state: 'Held', holder: 'Pod/shop/vip' },
-  ].map((spec) => manifest('IPReservation', `sel.${spec.address}`, { network: 'sel', ...spec }));
+    { network: 'sel', address: '10.9.0.3', pool: 'b', state: 'Held', holder: 'Pod/shop/vip' },
+  ];
+  const reservations = specs.map((spec) => ({ metadata: { name: `sel.${spec.address}` }, spec }));
 
   beforeAll(async () => {
-    for (const reservation of reservations) await kubectl(['create', '-f', '-'], reservation);
+    for (const { metadata, spec } of reservations)
+      await kubectl(['create', '-f', '-'], manifest('IPReservation', metadata.name, spec));
     await kubectl(
       ['create', '-f', '-'],
       manifest('IPPool', 'first', { network: 'sel', subnet: '10.9.0.0/24', gateway: '10.9.0.254' }),
@@ -228,6 +242,24 @@ describe('what the API server makes of the kinds', () => {
   test('columns of pools, in order, the wide ones at the end', async () => {
     expect(await header('ipp')).toEqual(upper(POOL_COLUMNS.slice(0, 8)));
     expect(await header('ipp', '-o', 'wide')).toEqual(upper(POOL_COLUMNS));
+  });
+
+  test('a Table from the API layer decodes to what the reservations say', async () => {
+    const api = await connect({ kubeconfig: controlPlane.kubeconfig, userAgent: 'crds-test' });
+    try {
+      const { columns, rows } = await api.listTable(ipReservations, { fieldSelector: 'spec.network=sel' });
+      const decode = reservationRowDecoder(columns);
+      expect(rows.map(decode)).toEqual(
+        reservations.map(({ metadata, spec }) => {
+          const { kind: _kind, ...shown } = spec.owner ?? { kind: 'External' };
+          return { name: metadata.name, ...spec, owner: shown };
+        }),
+      );
+      expect(columns).toEqual(RESERVATION_COLUMNS);
+      expect((await api.listTable(ipPools)).columns).toEqual(POOL_COLUMNS);
+    } finally {
+      await api.close();
+    }
   });
 
   test('the category lists both kinds', async () => {

@@ -209,7 +209,7 @@ export interface LabelSelectorRequirement {
  */
 export interface IPPoolStatus {
   /**
-   * metadata.generation of the spec that this status is about.
+   * The metadata.generation of the spec that this status is about.
    */
   readonly observedGeneration?: number;
   /**
@@ -303,7 +303,7 @@ export interface Condition {
    */
   readonly status: 'True' | 'False' | 'Unknown';
   /**
-   * metadata.generation of the spec that the condition is about.
+   * The metadata.generation of the spec that the condition is about.
    */
   readonly observedGeneration?: number;
   /**

@@ -17,6 +17,8 @@ export function generateReference(kind: Kind): string {
     kind.schema.description ?? '',
     `\`apiVersion: ${kind.group}/${kind.version}\`, cluster-scoped; \`kubectl get ${plural}\`, short \`${shortNames.join('`, `')}\`.`,
   ];
+  const objectName = kind.schema.properties?.['metadata']?.properties?.['name']?.description;
+  if (objectName !== undefined) sections.push(`\`metadata.name\`: ${objectName}`);
   for (const part of ['spec', 'status']) {
     const schema = kind.schema.properties?.[part];
     if (schema === undefined) continue;
