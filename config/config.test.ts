@@ -1,0 +1,139 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly rules?: readonly Rule[];
+  readonly roleRef?: { readonly kind: string; readonly name: string };
+  readonly subjects?: readonly { readonly kind: string; readonly name: string; readonly namespace: string }[];
+  readonly spec?: { readonly config?: string };
+}
+
+async function read(path: string): Promise<Manifest[]> {
+  const text = await readFile(join(import.meta.dirname, path), 'utf8');
+  return parseAllDocuments(text, { strict: true, uniqueKeys: true }).map((document) => {
+    expect(document.errors).toEqual([]);
+    // YAML has no type; what the tests use is checked by them.
+    return document.toJS() as Manifest;
+  });
+}
+
+/** "group/resource verb" of every rule of these kinds, sorted. */
+function grants(manifests: readonly Manifest[], kind: 'ClusterRole' | 'Role'): string[] {
+  return manifests
+    .filter((manifest) => manifest.kind === kind)
+    .flatMap((manifest) => manifest.rules ?? [])
+    .flatMap((rule) =>
+      rule.apiGroups.flatMap((group) =>
+        rule.resources.flatMap((resource) => rule.verbs.map((verb) => `${group}/${resource} ${verb}`)),
+      ),
+    )
+    .toSorted();
+}
+
+function granted(table: Readonly<Record<string, readonly string[]>>): string[] {
+  return Object.entries(table)
+    .flatMap(([resource, verbs]) => verbs.map((verb) => `${resource} ${verb}`))
+    .toSorted();
+}
+
+describe('roles', () => {
+  test('the agent may do what it does and no more', async () => {
+    const manifests = await read('rbac/agent.yaml');
+    expect(grants(manifests, 'ClusterRole')).toEqual(
+      granted({
+        'ipam.berth.dev/ippools': ['get', 'list', 'watch'],
+        'ipam.berth.dev/ipreservations': ['create', 'get', 'list', 'patch', 'delete'],
+        '/pods': ['get', 'list', 'watch'],
+        '/namespaces': ['get', 'list', 'watch'],
+        '/nodes': ['get', 'list', 'watch'],
+        '/events': ['create', 'patch'],
+      }),
+    );
+    expect(grants(manifests, 'Role')).toEqual([]);
+  });
+
+  test('the operator may do what it does and no more', async () => {
+    const manifests = await read('rbac/operator.yaml');
+    expect(grants(manifests, 'ClusterRole')).toEqual(
+      granted({
+        'ipam.berth.dev/ippools': ['get', 'list', 'watch', 'patch'],
+        'ipam.berth.dev/ippools/status': ['update'],
+        'ipam.berth.dev/ipreservations': ['get', 'list', 'watch', 'patch', 'delete'],
+        '/pods': ['get', 'list', 'watch'],
+        '/nodes': ['get', 'list', 'watch'],
+        '/namespaces': ['get', 'list', 'watch'],
+        '/events': ['create', 'patch'],
+      }),
+    );
+    expect(grants(manifests, 'Role')).toEqual(
+      granted({ 'coordination.k8s.io/leases': ['get', 'create', 'update'] }),
+    );
+  });
+
+  test.each(['agent', 'operator'])(
+    'the %s has a service account of its own, and every role is bound to it',
+    async (program) => {
+      const manifests = await read(`rbac/${program}.yaml`);
+      const name = `berth-${program}`;
+      expect(manifests.filter(({ kind }) => kind === 'ServiceAccount')).toEqual([
+        { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name, namespace: 'berth-system' } },
+      ]);
+      const bindings = manifests.filter(({ kind }) => kind.endsWith('RoleBinding'));
+      expect(bindings.map(({ roleRef }) => `${roleRef?.kind}/${roleRef?.name}`)).toEqual(
+        manifests
+          .filter(({ kind }) => kind.endsWith('Role'))
+          .map((role) => `${role.kind}/${role.metadata.name}`),
+      );
+      for (const { subjects } of bindings) {
+        expect(subjects).toEqual([{ kind: 'ServiceAccount', name, namespace: 'berth-system' }]);
+      }
+    },
+  );
+
+  test('no rule has a wildcard', async () => {
+    for (const file of await readdir(join(import.meta.dirname, 'rbac'))) {
+      const manifests = await read(`rbac/${file}`);
+      const all = [...grants(manifests, 'ClusterRole'), ...grants(manifests, 'Role')];
+      expect(all.length).toBeGreaterThan(0);
+      expect(all.filter((grant) => grant.includes('*'))).toEqual([]);
+    }
+  });
+});
+
+describe('samples', () => {
+  test('each file has the kinds that its name says', async () => {
+    const kinds = async (file: string): Promise<string[]> => [
+      ...new Set((await read(`samples/${file}`)).map(({ apiVersion, kind }) => `${apiVersion} ${kind}`)),
+    ];
+    expect(await kinds('pools.yaml')).toEqual(['ipam.berth.dev/v1alpha1 IPPool']);
+    expect(await kinds('reservation.yaml')).toEqual(['ipam.berth.dev/v1alpha1 IPReservation']);
+    expect(await kinds('network.yaml')).toEqual(['k8s.cni.cncf.io/v1 NetworkAttachmentDefinition']);
+    expect(await kinds('pod.yaml')).toEqual(['v1 Pod']);
+    expect((await readdir(join(import.meta.dirname, 'samples'))).toSorted()).toEqual([
+      'network.yaml',
+      'pod.yaml',
+      'pools.yaml',
+      'reservation.yaml',
+    ]);
+  });
+
+  test('the network names pools that are there', async () => {
+    const [network] = await read('samples/network.yaml');
+    // The plugin's configuration is JSON in a string.
+    const config = JSON.parse(network?.spec?.config ?? '') as { ipam: { type: string; pools: string[] } };
+    const pools = (await read('samples/pools.yaml')).map(({ metadata }) => metadata.name);
+    expect(config.ipam.type).toBe('berth');
+    expect(pools).toEqual(expect.arrayContaining(config.ipam.pools));
+  });
+});
