@@ -13,6 +13,8 @@ const config: ViteUserConfig = defineConfig({
           name: 'unit',
           include: ['**/*.test.ts'],
           exclude: [...everywhere, '**/*.api.test.ts', 'e2e/**'],
+          // Property tests on a busy machine: a hanging test fails, a slow one does not.
+          testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },
       },

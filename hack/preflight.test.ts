@@ -93,6 +93,13 @@ describe('the preflight', () => {
     );
   });
 
+  test('lets the quickstart start without them where there is no root, which leaves that part out', async () => {
+    await rm(join(directory, 'bin', 'ip'));
+    await rm(join(directory, 'bin', 'id'));
+    await program('id', '1000');
+    expect(preflight('quickstart').status).toBe(0);
+  });
+
   test('names everything that is missing at once', async () => {
     await rm(join(directory, 'bin', 'npm'));
     await rm(join(directory, 'bin', 'git'));

@@ -110,9 +110,8 @@ export async function startServer(options: ServerOptions): Promise<ProcessId> {
     closeSync(log);
   }
   child.unref();
-  const startTime = startTimeOf(pid);
-  if (startTime === undefined) throw new Error(`${options.command} ended at once: see ${options.logFile}`);
-  const id = { pid, startTime };
+  // One that has ended already gets a start time that no process has: the caller sees that it is not running.
+  const id = { pid, startTime: startTimeOf(pid) ?? 'ended' };
   if (!options.detached) {
     owned.add(id);
     child.once('exit', () => owned.delete(id));

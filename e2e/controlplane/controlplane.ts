@@ -7,7 +7,7 @@
  *   killed parent left is removed by the next start.
  * - Data does not survive a crash of the machine: etcd runs without fsync unless asked otherwise.
  */
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ControlPlaneAssets, resolveAssets } from './assets.ts';
@@ -193,11 +193,21 @@ async function saveState(directory: string, state: State): Promise<void> {
   await writeFile(join(directory, STATE_FILE), JSON.stringify(state), { mode: 0o600 });
 }
 
+/** For a file that need not be there: undefined. @throws every other error */
+function absent(error: unknown): undefined {
+  if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+  throw error;
+}
+
 async function removeAbandoned(): Promise<void> {
   for (const entry of await readdir(tmpdir())) {
     const pid = new RegExp(`^${TEMPORARY_PREFIX}(\\d+)-`).exec(entry)?.[1];
     if (pid === undefined || isPidRunning(Number(pid))) continue;
-    await rm(join(tmpdir(), entry), { recursive: true, force: true });
+    const path = join(tmpdir(), entry);
+    const found = await stat(path).catch(absent);
+    // Another user's are that user's business; another start may be removing this one too.
+    if (found === undefined || found.uid !== process.getuid?.()) continue;
+    await rm(path, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
@@ -258,13 +268,8 @@ export async function attachControlPlane(
   directory: string,
   log: (line: string) => void = () => undefined,
 ): Promise<ControlPlane | undefined> {
-  let text: string;
-  try {
-    text = await readFile(join(directory, STATE_FILE), 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
-    throw error;
-  }
+  const text = await readFile(join(directory, STATE_FILE), 'utf8').catch(absent);
+  if (text === undefined) return undefined;
   // Written by saveState above, mode 0600.
   return new ControlPlane(directory, JSON.parse(text) as State, log);
 }
