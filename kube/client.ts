@@ -7,6 +7,7 @@
  * - Nothing is retried, nothing is cached, and no write is read back.
  * - Does NOT check that answers fit their TypeScript types: the API server's schema does that.
  */
+import { isAborted } from './abort.ts';
 import type {
   Api,
   CallOptions,
@@ -337,9 +338,4 @@ export class RestApi implements Api {
       given.abort();
     }
   }
-}
-
-/** A function, because the compiler believes that `aborted` keeps its value across an await. */
-function isAborted(signal: AbortSignal | undefined): boolean {
-  return signal?.aborted === true;
 }

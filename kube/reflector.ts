@@ -11,6 +11,7 @@
  * - `run` ends as soon as its signal aborts, and leaves no timer and no connection behind.
  * - Does NOT promise every intermediate state: a new list may skip some. It does NOT resync periodically.
  */
+import { isAborted, pause } from './abort.ts';
 import type { Api, KubeObject, Resource, WatchEvent } from './api.ts';
 import { Backoff } from './backoff.ts';
 import type { Clock, Random } from './clock.ts';
@@ -87,7 +88,6 @@ export class Reflector<T extends KubeObject> {
       try {
         await this.#listAndWatch(signal);
       } catch (error) {
-        // A function call, because the compiler believes that `aborted` kept its value across the await.
         if (isAborted(signal)) return;
         const delayMs = this.#delayAfter(error);
         log.warn({ resource: resource.plural, error, delayMs }, 'list or watch failed, trying again');
@@ -195,17 +195,4 @@ export class Reflector<T extends KubeObject> {
 
 function versionOf<T extends KubeObject>(event: WatchEvent<T>): string | undefined {
   return event.type === 'BOOKMARK' ? event.resourceVersion : event.object.metadata.resourceVersion;
-}
-
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
-}
-
-/** Waits; ends early without an error when the signal aborts. */
-async function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  try {
-    await clock.sleep(ms, signal);
-  } catch (error) {
-    if (!signal.aborted) throw error;
-  }
 }
