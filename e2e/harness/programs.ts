@@ -1,7 +1,7 @@
 /** The built agent and operator as child processes: started, killed and started again as an operator of a cluster would. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { killServer, type ProcessId, startServer, stopServer } from '../controlplane/child.ts';
+import { isRunning, killServer, type ProcessId, startServer, stopServer } from '../controlplane/child.ts';
 import { tail } from '../controlplane/run.ts';
 import { waitFor } from './wait.ts';
 
@@ -74,10 +74,28 @@ export class Program {
   }
 
   async whenUp(): Promise<void> {
-    await waitFor(`${this.#options.script} serves`, () => this.#options.isUp(this.log()), {
-      timeoutMs: 30_000,
-      onTimeout: () => tail(this.log()),
-    });
+    const { script, isUp } = this.#options;
+    let ended = false;
+    await waitFor(
+      `${script} serves`,
+      async () => {
+        ended = !this.isRunning;
+        return ended || (await isUp(this.log()));
+      },
+      { timeoutMs: 30_000, onTimeout: () => tail(this.log()) },
+    );
+    if (ended) throw new Error(`${script} has ended before it served:\n${tail(this.log())}`);
+  }
+
+  /** False once the process has ended, by whatever hand. */
+  get isRunning(): boolean {
+    return this.#id !== undefined && isRunning(this.#id);
+  }
+
+  /** Waits until the process has ended by itself, or by another's hand. */
+  async whenEnded(): Promise<void> {
+    await waitFor(`${this.#options.script} has ended`, () => !this.isRunning, { everyMs: 10 });
+    this.#id = undefined;
   }
 
   /** SIGTERM, and waits for the end. */
