@@ -55,6 +55,7 @@ describe('import directions', () => {
     ['e2e/quickstart/up.ts', '../../kube/api.ts'],
     ['bench/main.ts', '../e2e/controlplane/controlplane.ts'],
     ['hack/build.ts', 'esbuild'],
+    ['docs/errors.test.ts', '../plugin/protocol.ts'],
   ];
   test.each(allowed)('%s may import %s', (file, specifier) => {
     expect(checkSource(file, `import '${specifier}';`)).toEqual([]);

@@ -53,6 +53,12 @@ export const RULES: readonly DirectionRule[] = [
     own: ['kube', 'crds', 'ipam', 'e2e', 'plugin/protocol.ts'],
     packages: ['node:', 'undici', 'yaml'],
   },
+  // Only tests live there: they hold the documents to what the programs say of themselves.
+  {
+    from: 'docs',
+    own: ['ipam', 'kube', 'crds', 'process', 'plugin', 'operator'],
+    packages: ['node:', 'yaml', 'prom-client'],
+  },
   // The tools of the repository look at all of it.
   { from: 'hack', own: [ANY], packages: [ANY] },
   { from: '.', own: [], packages: ['node:', 'vitest'] },
