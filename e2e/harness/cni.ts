@@ -22,6 +22,16 @@ export interface CniOutcome {
   readonly stdout: string;
 }
 
+/** The error code of an answer; 0 for a success. */
+export function codeOf(answer: CniOutcome): number {
+  return answer.exitCode === 0 ? 0 : Number(answer.output?.['code']);
+}
+
+/** The error's `msg`; empty for a success. */
+export function messageOf(answer: CniOutcome): string {
+  return answer.exitCode === 0 ? '' : String(answer.output?.['msg']);
+}
+
 /** The pod as containerd names it in CNI_ARGS. */
 export function podArgs(pod: { namespace: string; name: string; uid: string }): Record<string, string> {
   return {
@@ -85,8 +95,17 @@ export async function callSocket(socketPath: string, call: CniCall): Promise<Cni
 
 /** The call through a plugin binary, as a runtime makes it. */
 export function callBinary(binary: string, call: CniCall): Promise<CniOutcome> {
+  return runPlugin(binary, cniEnv(call), JSON.stringify(call.config));
+}
+
+/** Runs a plugin with any environment and any input. @throws Error if it prints something that is no JSON */
+export function runPlugin(
+  binary: string,
+  env: Readonly<Record<string, string>>,
+  stdin: string,
+): Promise<CniOutcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(binary, [], { env: cniEnv(call), stdio: ['pipe', 'pipe', 'inherit'] });
+    const child = spawn(binary, [], { env, stdio: ['pipe', 'pipe', 'inherit'] });
     const chunks: Buffer[] = [];
     child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
     child.on('error', reject);
@@ -97,7 +116,11 @@ export function callBinary(binary: string, call: CniCall): Promise<CniOutcome> {
         reject(error instanceof Error ? error : new Error(String(error)));
       }
     });
-    child.stdin.end(JSON.stringify(call.config));
+    // A plugin that refuses the environment may end without reading.
+    child.stdin.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') reject(error);
+    });
+    child.stdin.end(stdin);
   });
 }
 
