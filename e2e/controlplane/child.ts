@@ -63,6 +63,12 @@ export function isRunning(id: ProcessId): boolean {
   return startTimeOf(id.pid) === id.startTime;
 }
 
+/** The identity of the process that has this pid now; undefined where there is none. */
+export function identify(pid: number): ProcessId | undefined {
+  const startTime = startTimeOf(pid);
+  return startTime === undefined ? undefined : { pid, startTime };
+}
+
 /** Whether a process of that pid is there at all. */
 export function isPidRunning(pid: number): boolean {
   return startTimeOf(pid) !== undefined;

@@ -9,7 +9,7 @@ import { connect, type RestApi } from '../../kube/client.ts';
 import { nodes, type Pod, pods } from '../../kube/core.ts';
 import { type ControlPlane, startControlPlane } from '../controlplane/controlplane.ts';
 import { accepts, type CniCall, type CniOutcome, callSocket, podArgs, socketRequest } from './cni.ts';
-import { artefacts, loggedField, Program } from './programs.ts';
+import { artefacts, loggedField, operatorIsUp, Program } from './programs.ts';
 import { waitFor } from './wait.ts';
 
 export interface ClusterOptions {
@@ -246,7 +246,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
       'health-address': '127.0.0.1:0',
       ...options.operatorFlags,
     },
-    isUp: isHealthy,
+    isUp: operatorIsUp,
   });
   const agentConfig = await controlPlane.userKubeconfig('berth-agent');
   const script = options.agentScript ?? artefacts.agent;
@@ -273,11 +273,4 @@ async function createNode(api: Api, name: string): Promise<void> {
     kind: 'Node',
     metadata: { name, labels: { 'kubernetes.io/hostname': name } },
   });
-}
-
-async function isHealthy(log: string): Promise<boolean> {
-  const address = loggedField(log, 'health and readiness', 'address');
-  if (address === undefined) return false;
-  const response = await fetch(`http://${address}/readyz`);
-  return response.ok;
 }

@@ -130,3 +130,11 @@ export function loggedField(log: string, message: string, field: string): string
   }
   return undefined;
 }
+
+/** `isUp` of the operator: its readiness endpoint, whose port it has logged, says yes. */
+export async function operatorIsUp(log: string): Promise<boolean> {
+  const address = loggedField(log, 'health and readiness', 'address');
+  if (address === undefined) return false;
+  const response = await fetch(`http://${address}/readyz`);
+  return response.ok;
+}
