@@ -1,5 +1,5 @@
 /**
- * `npm run build`: everything in dist/.
+ * `npm run build`: everything in dist/. `node hack/build.ts berth` builds only what is named, and what it is made of.
  *
  *   berth                     the CNI binary for this machine, a copy of one of the next two
  *   berth-linux-{amd64,arm64} the CNI binary: plugin/cni with the bun runtime, one file
@@ -231,12 +231,21 @@ function hostCopy(architecture: Architecture): Target {
 async function main(): Promise<void> {
   mkdirSync(dist, { recursive: true });
   const built = readRecord();
-  const targets = [
+  const all = [
     ...ARCHITECTURES.map(binary),
     hostCopy(host),
     program('agent', 'plugin/agent/main.ts'),
     program('operator', 'operator/main.ts'),
   ];
+  const wanted = process.argv.slice(2);
+  const unknown = wanted.filter((name) => !all.some((target) => target.output === name));
+  if (unknown.length > 0) {
+    throw new Error(
+      `no such target: ${unknown.join(', ')}; there are ${all.map((t) => t.output).join(', ')}`,
+    );
+  }
+  if (wanted.includes('berth')) wanted.push(binary(host).output);
+  const targets = all.filter((target) => wanted.length === 0 || wanted.includes(target.output));
   const failures: string[] = [];
   let changed = false;
   for (const target of targets) {
