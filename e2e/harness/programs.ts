@@ -1,17 +1,20 @@
 /** The built agent and operator as child processes: started, killed and started again as an operator of a cluster would. */
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { isRunning, killServer, type ProcessId, startServer, stopServer } from '../controlplane/child.ts';
 import { tail } from '../controlplane/run.ts';
 import { waitFor } from './wait.ts';
 
 const root = join(import.meta.dirname, '../..');
 
+/** Where the built artefacts are: dist/, or BERTH_DIST, such as the directory of an unpacked release. */
+const dist = resolve(process.env['BERTH_DIST'] ?? join(root, 'dist'));
+
 /** Built artefacts (contract: their names). */
 export const artefacts: Readonly<Record<'binary' | 'agent' | 'operator', string>> = {
-  binary: join(root, 'dist/berth'),
-  agent: join(root, 'dist/agent.mjs'),
-  operator: join(root, 'dist/operator.mjs'),
+  binary: join(dist, 'berth'),
+  agent: join(dist, 'agent.mjs'),
+  operator: join(dist, 'operator.mjs'),
 };
 
 /** The node that npm placed in node_modules. */
@@ -133,7 +136,7 @@ export function loggedField(log: string, message: string, field: string): string
 
 /** `isUp` of the operator: its readiness endpoint, whose port it has logged, says yes. */
 export async function operatorIsUp(log: string): Promise<boolean> {
-  const address = loggedField(log, 'health and readiness', 'address');
+  const address = loggedField(log, 'serving', 'health');
   if (address === undefined) return false;
   const response = await fetch(`http://${address}/readyz`);
   return response.ok;

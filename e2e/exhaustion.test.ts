@@ -1,0 +1,95 @@
+/** Ten agents and a pool of exactly as many addresses as there are pods: everybody gets one, and then it is full. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { IPReservation } from '../crds/types.ts';
+import { addressesOf, type Cluster, podCall, startCluster, type TestPod } from './harness/cluster.ts';
+import { type CniCall, type CniOutcome, codeOf, messageOf } from './harness/cni.ts';
+import { inParallel } from './harness/parallel.ts';
+
+const NODES: readonly string[] = Array.from({ length: 10 }, (_, i) => `node-${i}`);
+const PODS = 1_000;
+/** ADDs that each agent has in hand at the same time. */
+const CALLERS = 8;
+
+let cluster: Cluster;
+let pods: TestPod[];
+
+beforeAll(async () => {
+  cluster = await startCluster({ name: 'exhaustion', nodes: NODES });
+  const common = { network: 'default', subnet: '10.1.0.0/22' };
+  // 10.1.0.1 to 10.1.3.232 are 1,000 addresses.
+  await cluster.createPool('thousand', { ...common, ranges: ['10.1.0.1-10.1.3.232'], cooldown: '0s' });
+  await cluster.createPool('resting', {
+    network: 'default',
+    subnet: '10.2.0.0/29',
+    ranges: ['10.2.0.1-10.2.0.3'],
+    cooldown: '1h',
+  });
+  const numbers = Array.from({ length: PODS + 1 }, (_, i) => i);
+  pods = await inParallel(16, numbers, (i) => cluster.createPod(NODES[i % NODES.length] ?? '', `pod-${i}`));
+});
+
+afterAll(() => cluster?.stop());
+
+function call(command: CniCall['command'], pod: TestPod, pool: string): Promise<CniOutcome> {
+  const agent = cluster.agent(pod.node);
+  // An interface for each pool: the same one again would be answered with the address that it has.
+  return agent.call(podCall(command, pod, agent.ipam({ pools: [pool] }), { ifname: pool }));
+}
+
+async function boundIn(pool: string): Promise<IPReservation['spec'][]> {
+  return [...(await cluster.reservations()).values()]
+    .map(({ spec }) => spec)
+    .filter((spec) => spec.pool === pool && spec.state === 'Bound');
+}
+
+test('1,000 pods on 10 nodes fill a pool of 1,000 addresses at the same time: each gets one, none twice', async () => {
+  const answers = await Promise.all(
+    NODES.map((node) => {
+      const own = pods.slice(0, PODS).filter((pod) => pod.node === node);
+      return inParallel(CALLERS, own, async (pod) => ({ pod, answer: await call('ADD', pod, 'thousand') }));
+    }),
+  );
+  const given = new Map(
+    answers.flat().map(({ pod, answer }) => {
+      expect(answer, pod.name).toMatchObject({ exitCode: 0 });
+      const addresses = addressesOf(answer);
+      expect(addresses).toHaveLength(1);
+      return [addresses[0] ?? '', pod.uid];
+    }),
+  );
+  expect(given.size).toBe(PODS);
+  // What the pods were told is what the API server has.
+  const reserved = new Map((await boundIn('thousand')).map((spec) => [spec.address, spec.owner?.uid ?? '']));
+  expect(reserved).toEqual(given);
+});
+
+test('the 1,001st gets code 101 with the counts, and the address of the next DEL', async () => {
+  const late = pods[PODS];
+  const leaver = pods.find((pod) => pod.node === late?.node);
+  if (late === undefined || leaver === undefined) throw new Error('no pod is left to be refused');
+  const refused = await call('ADD', late, 'thousand');
+  expect(codeOf(refused)).toBe(101);
+  expect(messageOf(refused)).toContain(
+    'pool thousand has no free address: 1000 bound, 0 held, 0 cooling down, capacity 1000',
+  );
+  expect(await boundIn('thousand')).toHaveLength(PODS);
+  const freed = (await boundIn('thousand')).find((spec) => spec.owner?.uid === leaver.uid)?.address;
+  expect(codeOf(await call('DEL', leaver, 'thousand'))).toBe(0);
+  expect(addressesOf(await call('ADD', late, 'thousand'))).toEqual([freed]);
+});
+
+test('of a full pool with a cooldown the resting address is taken, by one', async () => {
+  const [a, b, c, ...rivals] = pods;
+  if (a === undefined || b === undefined || c === undefined) throw new Error('pods are missing');
+  for (const pod of [a, b, c]) expect(codeOf(await call('ADD', pod, 'resting'))).toBe(0);
+  expect(codeOf(await call('DEL', b, 'resting'))).toBe(0);
+  const before = await cluster.reservations();
+  const resting = [...before.values()].find(({ spec }) => spec.state === 'Released');
+  expect(resting?.spec.owner?.uid).toBe(b.uid);
+  // One from each node, at the same time.
+  const answers = await Promise.all(rivals.slice(0, NODES.length).map((pod) => call('ADD', pod, 'resting')));
+  const won = answers.filter((answer) => answer.exitCode === 0);
+  expect(won.map(addressesOf)).toEqual([[resting?.spec.address]]);
+  expect(new Set(answers.filter((answer) => answer.exitCode !== 0).map(codeOf))).toEqual(new Set([101]));
+  expect(await boundIn('resting')).toHaveLength(3);
+});
