@@ -2,7 +2,8 @@
  * JSON patch (RFC 6902) as the API server applies it, for the in-memory API.
  *
  * - Pure: the document given is not changed, and a failure has no effect.
- * - As in the API server's library, testing a member that is not there against null succeeds.
+ * - As in the API server's library, testing a member that is not there against null succeeds, and replacing
+ *   one adds it.
  * - Does NOT know `move` and `copy`, which Berth never sends.
  */
 import type { JsonPatchOperation } from './api.ts';
@@ -85,7 +86,8 @@ function applyTo(parent: Container, token: string, operation: JsonPatchOperation
     else parent[token] = value;
     return;
   }
-  if (member(parent, token) === undefined) throw new PatchFailed(`${op} ${path}: the path is not there`);
+  if (op === 'remove' && member(parent, token) === undefined)
+    throw new PatchFailed(`${op} ${path}: the path is not there`);
   if (op === 'replace') {
     const value: unknown = structuredClone(operation.value);
     if (Array.isArray(parent)) parent[indexOf(parent, token, false)] = value;

@@ -223,8 +223,8 @@ export class MemoryServer {
   watch(call: MemoryCall, options: WatchOptions, held: boolean): MemoryWatch {
     const collection = collectionOf(call.resource);
     const matches = this.#selection(call, options);
-    const watch = new MemoryWatch(collection, matches, held);
     if (options.resourceVersion === '0' || options.resourceVersion === '') {
+      const watch = new MemoryWatch(collection, 0, matches, held);
       for (const object of this.#store.list(collection).filter(matches))
         watch.push({ type: 'ADDED', object });
       return watch;
@@ -236,6 +236,7 @@ export class MemoryServer {
     if (version < this.#store.compacted) {
       throw refusal(call, 410, 'Expired', `too old resource version: ${version} (${this.#store.compacted})`);
     }
+    const watch = new MemoryWatch(collection, version, matches, held);
     for (const change of this.#store.since(version)) watch.offer(change);
     return watch;
   }

@@ -11,6 +11,7 @@ type Item = { readonly event: WatchEvent<KubeObject> } | { readonly end: true } 
 
 export class MemoryWatch {
   readonly #collection: string;
+  readonly #from: number;
   readonly #matches: (object: KubeObject) => boolean;
   readonly #queue: Item[] = [];
   #deliverable = 0;
@@ -18,15 +19,17 @@ export class MemoryWatch {
   #wake: (() => void) | undefined;
   #aborted: { readonly reason: unknown } | undefined;
 
-  constructor(collection: string, matches: (object: KubeObject) => boolean, held: boolean) {
+  /** `from`: the version after which the watch begins, which may lie in the future. */
+  constructor(collection: string, from: number, matches: (object: KubeObject) => boolean, held: boolean) {
     this.#collection = collection;
+    this.#from = from;
     this.#matches = matches;
     this.#held = held;
   }
 
   /** Queues what the change means for this watch's selection; nothing if it means nothing. */
   offer(change: Change): void {
-    if (change.collection !== this.#collection) return;
+    if (change.collection !== this.#collection || change.version <= this.#from) return;
     const before = change.before === undefined ? undefined : decode(change.before);
     const after = change.after === undefined ? undefined : decode(change.after);
     const matchedBefore = before !== undefined && this.#matches(before);
