@@ -1,5 +1,5 @@
 /** The operator's command line. Names and defaults are contract. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { parseDuration } from '../ipam/duration.ts';
 import { IpamError } from '../ipam/errors.ts';
 import {
@@ -70,13 +70,13 @@ export const operatorProgram: Program<OperatorFlags> = {
       schema: hostPortSchema,
       description: 'where /metrics, /healthz and /readyz are served',
       placeholder: 'host:port',
-      default: '127.0.0.1:9471',
+      default: ':9466',
     },
     'health-address': {
       schema: hostPortSchema,
       description: 'where /healthz and /readyz are served',
       placeholder: 'host:port',
-      default: '127.0.0.1:9472',
+      default: ':9467',
     },
     'orphan-grace': {
       schema: durationSchema,

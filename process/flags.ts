@@ -6,7 +6,7 @@
  * - Everything unknown, missing or malformed is a UsageError that names the flag, the value and the cure.
  * - `--help` and `--version` answer a text and nothing else is looked at.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** One flag. `T` is what the program gets. */
 export interface Flag<T> {

@@ -1,5 +1,5 @@
 /** A program for main.test.ts: what its body does is chosen by a flag. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { logLevelFlag } from '../flags.ts';
 import { runProgram } from '../main.ts';
 
