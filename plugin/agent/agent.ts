@@ -15,28 +15,29 @@ import { isApiError } from '../../kube/errors.ts';
 import { Informer, type InformerOptions } from '../../kube/informer.ts';
 import type { Log } from '../../kube/log.ts';
 import type { ProbeOptions } from '../../process/httpserver.ts';
-import { ErrorCode } from '../protocol.ts';
 import { Attachments } from './attachments.ts';
 import { Claimer } from './claim.ts';
 import { DeleteQueue } from './deletes.ts';
 import { DoubtList } from './doubts.ts';
-import { CniError, messageOf } from './errors.ts';
+import { CniError } from './errors.ts';
 import { ExactClaimer } from './exact.ts';
 import { GiveBack } from './giveback.ts';
 import { Handler } from './handler.ts';
 import type { Journal } from './journal.ts';
 import { KeyedLock } from './lock.ts';
+import { Marker } from './marker.ts';
 import type { AgentMetrics } from './metrics.ts';
 import { Occupancy } from './occupancy.ts';
 import { AddOutcome } from './outcome.ts';
 import { OwnerResolver, podFacts } from './owners.ts';
-import type { NamespaceFacts } from './plan.ts';
 import { PoolTable } from './pools.ts';
 import { Rebinder } from './rebind.ts';
 import { Releaser } from './release.ts';
 import { type AgentServer, serveSocket } from './server.ts';
 import { Settler } from './settle.ts';
 import { agentRoutes } from './show.ts';
+import { ownAddresses } from './state.ts';
+import { Surroundings } from './surroundings.ts';
 import { NodeSync } from './sync.ts';
 import { trimNamespace, trimNode, trimPod } from './trim.ts';
 import { ReservationWriter } from './writer.ts';
@@ -77,6 +78,7 @@ export class Agent {
   readonly #doubts: DoubtList;
   readonly #sync: NodeSync;
   readonly #deletes: DeleteQueue;
+  readonly #marker: Marker;
   readonly #handler: Handler;
   #ready = false;
 
@@ -84,7 +86,7 @@ export class Agent {
     this.#options = options;
     const { api, clock, random, log, journal, node, metrics } = options;
     const lock = new KeyedLock();
-    const occupancy = new Occupancy({ api, clock, own: (network) => ownAddresses(journal, network) });
+    const occupancy = new Occupancy({ api, clock, own: (network) => ownAddresses(journal.state, network) });
     this.#pools = new PoolTable((name) => occupancy.forgetExhausted(name));
     this.#poolWatch = this.#watch({ resource: ipPools });
     this.#podWatch = this.#watch({
@@ -119,7 +121,7 @@ export class Agent {
     const candidates = new Candidates(random);
     const onConflict = (): void => metrics.conflict();
     const claimer = new Claimer({ clock, random, occupancy, candidates, writer, onConflict });
-    const outcome = new AddOutcome({ journal, giveBack, doubts: this.#doubts });
+    const outcome = new AddOutcome({ log, journal, giveBack, doubts: this.#doubts });
     const attachments = new Attachments({
       clock,
       journal,
@@ -130,13 +132,14 @@ export class Agent {
       settler,
       outcome,
       exact: new ExactClaimer({ occupancy, settler, writer }),
-      rebinder: new Rebinder({ api, clock, journal, lock, settler, outcome }),
+      rebinder: new Rebinder({ api, clock, journal, lock, settler, outcome, releaser: this.#releaser }),
       pools: this.#pools,
       releaser: this.#releaser,
-      surroundings: {
-        nodeLabels: () => this.#nodeWatch.store.get(node)?.metadata.labels ?? {},
-        namespace: (name) => this.#namespace(name),
-      },
+      surroundings: new Surroundings({
+        api,
+        cachedNode: () => this.#nodeWatch.store.get(node),
+        cachedNamespace: (name) => this.#namespaceWatch.store.get(name),
+      }),
     });
     this.#sync = new NodeSync({
       api,
@@ -150,12 +153,14 @@ export class Agent {
       giveBack,
       onConflict: () => metrics.addressConflict(),
     });
+    const { stateDir } = options;
+    this.#marker = new Marker({ stateDir, clock, log });
     this.#deletes = new DeleteQueue({
-      stateDir: options.stateDir,
+      stateDir,
       clock,
       log,
       addedAt: (key) => journal.state.attachments.get(key)?.addedAt,
-      del: (request) => attachments.del(request),
+      del: (id) => attachments.delLater(id),
     });
     this.#handler = new Handler({
       attachments,
@@ -163,6 +168,10 @@ export class Agent {
       log,
       onAnswered: (command, code, seconds) => metrics.answered(command, code, seconds),
     });
+  }
+
+  get #watches(): Pick<Informer<KubeObject>, 'run' | 'whenSynced'>[] {
+    return [this.#poolWatch, this.#podWatch, this.#namespaceWatch, this.#nodeWatch];
   }
 
   /** What the agent shows on its socket; the metrics address has the same but for the routes. */
@@ -182,9 +191,8 @@ export class Agent {
    */
   async run(signal: AbortSignal): Promise<void> {
     const stop = new AbortController();
-    const background = [this.#poolWatch, this.#podWatch, this.#namespaceWatch, this.#nodeWatch].map((w) =>
-      w.run(stop.signal),
-    );
+    const background = this.#watches.map((watch) => watch.run(stop.signal));
+    background.push(this.#marker.run(stop.signal));
     try {
       await this.#start(signal);
       const server = await this.#serve();
@@ -206,8 +214,7 @@ export class Agent {
   }
 
   async #start(signal: AbortSignal): Promise<void> {
-    const watches = [this.#poolWatch, this.#podWatch, this.#namespaceWatch, this.#nodeWatch];
-    await Promise.all(watches.map((watch) => watch.whenSynced(signal)));
+    await Promise.all(this.#watches.map((watch) => watch.whenSynced(signal)));
     const { clock, log, metrics } = this.#options;
     while (true) {
       signal.throwIfAborted();
@@ -224,7 +231,7 @@ export class Agent {
     }
     metrics.synced(clock.now());
     await this.#deletes.drain();
-    this.#deletes.touchMarker();
+    this.#marker.make();
   }
 
   async #serve(): Promise<AgentServer> {
@@ -253,52 +260,11 @@ export class Agent {
     }
   }
 
-  async #namespace(name: string): Promise<NamespaceFacts | undefined> {
-    const facts = ({ metadata }: KubeObject): NamespaceFacts => ({
-      labels: metadata.labels ?? {},
-      annotations: metadata.annotations ?? {},
-    });
-    const cached = this.#namespaceWatch.store.get(name);
-    if (cached !== undefined) {
-      return facts(cached);
-    }
-    try {
-      return facts(await this.#options.api.get(namespaces, { name }));
-    } catch (error) {
-      if (isApiError(error, 'NotFound')) {
-        return undefined;
-      }
-      throw new CniError(
-        ErrorCode.tryAgainLater,
-        `namespace ${name} can not be looked up: ${messageOf(error)}`,
-        'the API server is away or refuses; the runtime will try again',
-        error,
-      );
-    }
-  }
-
   #watch<T extends KubeObject>(
     options: { resource: Resource<T> } & Pick<InformerOptions<T>, 'fieldSelector' | 'transform'>,
   ): Informer<T> {
     const { api, clock, random, log } = this.#options;
     return new Informer({ ...options, api, clock, random, log });
-  }
-}
-
-/** Addresses of the network that attachments have, give back or are about to get. */
-function* ownAddresses(journal: Journal, network: string): Generator<string> {
-  const { attachments, releasing, intents } = journal.state;
-  for (const attachment of [...attachments.values(), ...releasing.values()]) {
-    for (const claim of attachment.claims) {
-      if (claim.network === network) {
-        yield claim.address;
-      }
-    }
-  }
-  for (const intent of intents.values()) {
-    if (intent.network === network) {
-      yield intent.address;
-    }
   }
 }
 

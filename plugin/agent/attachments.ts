@@ -7,7 +7,9 @@
  * - DEL answers as soon as the release is in the journal.
  */
 
-import { parseAddress } from '../../ipam/address.ts';
+import { formatAddress, parseAddress } from '../../ipam/address.ts';
+import { parseInterfaceAddress } from '../../ipam/cidr.ts';
+import { IpamError } from '../../ipam/errors.ts';
 import { holdersOf, isOwnedBy } from '../../ipam/reservation.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { AGENT_DEADLINE_MS, ErrorCode } from '../protocol.ts';
@@ -19,29 +21,22 @@ import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { AddOutcome } from './outcome.ts';
-import type { OwnerResolver, ResolvedOwner } from './owners.ts';
-import { type NamespaceFacts, planAdd } from './plan.ts';
+import type { OwnerResolver, PodFacts } from './owners.ts';
+import { planAdd } from './plan.ts';
 import type { PoolTable } from './pools.ts';
-import type { Rebinder } from './rebind.ts';
+import type { RebindContext, Rebinder } from './rebind.ts';
 import type { Releaser } from './release.ts';
-import { attachmentKey, type ParsedRequest } from './request.ts';
+import { type AttachmentId, attachmentKey, type ParsedRequest } from './request.ts';
 import type { NeutralResult } from './result.ts';
 import type { Settler } from './settle.ts';
 import type { Attachment, AttachmentOwner, Claim } from './state.ts';
-import type { ClaimContext } from './writer.ts';
+import type { Surroundings } from './surroundings.ts';
+import type { ClaimContext, Claimed } from './writer.ts';
 
+/** Milliseconds in which an ADD has its addresses; what is left of its time is for giving back what it got. */
+const CLAIM_DEADLINE_MS: number = AGENT_DEADLINE_MS - 5_000;
 /** Milliseconds for which GC spares a young attachment: an ADD in flight is in nobody's list. */
 const GC_SPARES_MS = 600_000;
-
-/** What the agent knows of the world around an attachment, from its watches. */
-export interface Surroundings {
-  nodeLabels(): Readonly<Record<string, string>>;
-  /**
-   * Reads the API only if the watch has not shown the namespace; undefined if there is none.
-   * @throws CniError 11 if the API cannot be asked
-   */
-  namespace(name: string): Promise<NamespaceFacts | undefined>;
-}
 
 export interface AttachmentsOptions {
   readonly clock: Clock;
@@ -71,10 +66,16 @@ export class Attachments {
    * @throws CniError as design.md 4.5 says
    */
   async add(request: ParsedRequest): Promise<NeutralResult> {
-    const deadline = this.#options.clock.monotonic() + AGENT_DEADLINE_MS;
+    const { clock } = this.#options;
+    const addedAt = clock.now();
+    const deadline = clock.monotonic() + CLAIM_DEADLINE_MS;
     const key = attachmentKey(request.id);
     return this.#options.lock.run(key, async () => {
       const { journal, releaser, owners, rebinder } = this.#options;
+      const existing = journal.state.attachments.get(key);
+      if (existing !== undefined) {
+        return this.#answerOf(existing);
+      }
       if (!(await releaser.finish(key))) {
         throw new CniError(
           ErrorCode.tryAgainLater,
@@ -82,22 +83,25 @@ export class Attachments {
           'the API server is away; the runtime will try again',
         );
       }
-      const existing = journal.state.attachments.get(key);
-      if (existing !== undefined) {
-        return this.#answerAgain(existing);
-      }
       const resolved = await owners.resolve(request);
-      const rebound = await rebinder.rebind(request, resolved.owner, deadline, (old) =>
-        this.#answerAgain(old),
-      );
-      return rebound ?? (await this.#addNew(request, resolved, deadline));
+      const coming = { owner: resolved.owner, addedAt, deadline };
+      const rebound = await rebinder.rebind(coming, (old) => this.#answerOf(old));
+      return rebound ?? (await this.#addNew(request, resolved.pod, coming));
     });
   }
 
   /** Gives the attachment's addresses back. Succeeds for what was never added. */
-  async del(request: ParsedRequest): Promise<void> {
-    const key = attachmentKey(request.id);
+  async del({ id }: Pick<ParsedRequest, 'id'>): Promise<void> {
+    const key = attachmentKey(id);
     await this.#options.lock.run(key, () => this.#options.releaser.begin(key));
+  }
+
+  /** Accepts a DEL that was acknowledged before; its addresses go back in the background. */
+  async delLater(id: AttachmentId): Promise<void> {
+    const key = attachmentKey(id);
+    await this.#options.lock.run(key, async () => {
+      this.#options.releaser.accept(key);
+    });
   }
 
   /**
@@ -136,20 +140,34 @@ export class Attachments {
       );
     }
     const keep = new Set([...valid, ...(config['cni.dev/attachments'] ?? [])].map((a) => attachmentKey(a)));
-    const now = this.#options.clock.now();
-    const gone = [...this.#options.journal.state.attachments].filter(
-      ([key, { owner, addedAt }]) =>
-        owner.kind === 'Pod' &&
-        owner.cniNetwork === cniNetwork &&
-        now - addedAt > GC_SPARES_MS &&
-        !keep.has(key),
-    );
-    for (const [key] of gone) {
-      await this.#options.lock.run(key, () => this.#options.releaser.begin(key));
+    const { clock, journal, lock, releaser } = this.#options;
+    const isGone = (key: string): boolean => {
+      const attachment = journal.state.attachments.get(key);
+      return (
+        attachment?.owner.kind === 'Pod' &&
+        attachment.owner.cniNetwork === cniNetwork &&
+        clock.now() - attachment.addedAt > GC_SPARES_MS &&
+        !keep.has(key)
+      );
+    };
+    let isApiThere = true;
+    const release = async (key: string): Promise<void> => {
+      // Looked at again: while we waited for the lock it may have been released and added anew.
+      if (!isGone(key)) {
+        return;
+      }
+      if (isApiThere) {
+        isApiThere = await releaser.begin(key);
+      } else {
+        releaser.accept(key);
+      }
+    };
+    for (const key of [...journal.state.attachments.keys()].filter(isGone)) {
+      await lock.run(key, () => release(key));
     }
   }
 
-  #answerAgain(attachment: Attachment): NeutralResult {
+  #answerOf(attachment: Attachment): NeutralResult {
     const result =
       attachment.result ??
       resultFromClaims(attachment.claims, (name) => this.#options.pools.entries.get(name)?.pool);
@@ -185,33 +203,34 @@ export class Attachments {
 
   async #addNew(
     request: ParsedRequest,
-    { owner, pod }: ResolvedOwner,
-    deadline: number,
+    pod: PodFacts | undefined,
+    { owner, addedAt, deadline }: RebindContext,
   ): Promise<NeutralResult> {
     const { claimer, exact, surroundings, pools, occupancy, outcome } = this.#options;
     const namespace = pod === undefined ? undefined : await surroundings.namespace(pod.namespace);
+    const holders = pod === undefined ? [] : holdersOf({ metadata: pod });
     const plan = planAdd(request, {
       pod,
       namespace,
+      holders,
       pools: pools.entries,
       nodeLabels: surroundings.nodeLabels(),
       isExhausted: (pool) => occupancy.isExhausted(pool),
-      exhausted: (pool) => claimer.exhausted(pool),
+      exhausted: (group) => claimer.exhausted(group),
     });
     const resumable = outcome.unresolved(owner);
-    const context: ClaimContext = {
-      deadline,
-      owner,
-      holders: pod === undefined ? [] : holdersOf({ metadata: pod }),
-      doubts: new Set(resumable.map((intent) => intent.name)),
-      resumable,
-    };
+    const doubts = new Set(resumable.map((intent) => intent.name));
+    const context: ClaimContext = { deadline, owner, holders, doubts, resumable };
     const outcomes = await Promise.allSettled([
       ...plan.wishes.map(({ wish, pool }) => exact.claim(pool, wish.address, context)),
       ...plan.groups.map((group) => claimer.claim(group, context)),
     ]);
-    const claimed = outcomes.flatMap((o) => (o.status === 'fulfilled' ? [o.value] : []));
     const failures = outcomes.flatMap((o) => (o.status === 'rejected' ? [o.reason as unknown] : []));
+    const rank = (c: Claimed): number => plan.families.indexOf(c.pool.pool.family);
+    // Stable: within a family the order of the request stays.
+    const claimed = outcomes
+      .flatMap((o) => (o.status === 'fulfilled' ? [o.value] : []))
+      .toSorted((a, b) => rank(a) - rank(b));
     if (failures.length > 0) {
       await outcome.abandon(claimed, context);
       throw combineUnknown(failures);
@@ -220,19 +239,10 @@ export class Attachments {
       address: parseAddress(claim.address),
       pool: pool.pool,
     }));
-    const attachment = {
-      owner,
-      claims: claimed.map((c) => c.claim),
-      result: resultOf(given),
-      addedAt: this.#options.clock.now(),
-    };
-    try {
-      outcome.answered(attachment, context.doubts);
-    } catch (error) {
-      await outcome.abandon(claimed, context);
-      throw error;
-    }
-    return attachment.result;
+    const result = resultOf(given);
+    const attachment: Attachment = { owner, claims: claimed.map((c) => c.claim), result, addedAt };
+    await outcome.answered(attachment, claimed, context);
+    return result;
   }
 }
 
@@ -245,9 +255,21 @@ function reportedAddresses(prevResult: Record<string, unknown> | null | undefine
   const addresses = (Array.isArray(ips) ? ips : []).flatMap((ip: unknown) => {
     const address: unknown =
       typeof ip === 'object' && ip !== null && 'address' in ip ? ip.address : undefined;
-    return typeof address === 'string' ? [address.split('/')[0] ?? ''] : [];
+    return typeof address === 'string' ? [canonical(address)] : [];
   });
   return new Set(addresses);
+}
+
+/** The address as reservations spell it; as it is if it is none. */
+function canonical(text: string): string {
+  try {
+    return formatAddress(parseInterfaceAddress(text).address);
+  } catch (error) {
+    if (error instanceof IpamError) {
+      return text;
+    }
+    throw error;
+  }
 }
 
 /** One error for all; anything that is not a refusal is a fault of ours or of the machine, and wins. */

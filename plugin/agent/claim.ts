@@ -3,6 +3,7 @@
  *
  * In the steady state that is one create and no read. Reads come only after conflicts and before "exhausted" is said.
  */
+import type { ReservationRow } from '../../crds/row.ts';
 import { type Address, parseAddress } from '../../ipam/address.ts';
 import type { Candidates } from '../../ipam/candidates.ts';
 import { reservationName } from '../../ipam/name.ts';
@@ -10,7 +11,7 @@ import type { Clock, Random } from '../../kube/clock.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, combine, messageOf } from './errors.ts';
 import type { Occupancy, ReleasedAddress } from './occupancy.ts';
-import type { FamilyGroup, UsablePool } from './select.ts';
+import { explain, type FamilyGroup, type UsablePool } from './select.ts';
 import type { ClaimContext, Claimed, ReservationWriter } from './writer.ts';
 
 /** Conflicts in a row after which one list is cheaper than another guess. */
@@ -36,14 +37,13 @@ export class Claimer {
 
   /**
    * One address of the family from the first pool that has one.
-   * @throws CniError 101 with the counts of every pool tried, 11 if the API does not answer
+   * @throws CniError 101 with the counts of every pool tried, 11 if the API does not answer or time runs out
    */
   async claim(group: FamilyGroup, context: ClaimContext): Promise<Claimed> {
     const early = (await this.#resume(group, context)) ?? (await this.#held(group, context));
     if (early !== undefined) {
       return early;
     }
-    const failures: CniError[] = [];
     for (const pool of group.pools) {
       if (!this.#options.occupancy.isExhausted(pool.name)) {
         const got = await this.#dynamic(pool, context);
@@ -52,16 +52,21 @@ export class Claimer {
         }
         this.#options.occupancy.rememberExhausted(pool.name);
       }
-      failures.push(this.exhausted(pool));
     }
-    const [first, ...rest] = failures;
-    throw first === undefined
-      ? new CniError(ErrorCode.poolNotFound, `no IPv${group.family} pool is left to try`)
-      : combine([first, ...rest]);
+    throw this.exhausted(group);
   }
 
-  /** What is said of a pool that has nothing left, with the counts of the last list. */
-  exhausted(entry: UsablePool): CniError {
+  /** What is said of a family that has nothing left, with the counts of the last list and the pools passed over. */
+  exhausted(group: FamilyGroup): CniError {
+    const [first, ...rest] = group.pools.map((pool) => this.#full(pool));
+    if (first === undefined) {
+      return new CniError(ErrorCode.poolNotFound, `no IPv${group.family} pool is left to try`);
+    }
+    const error = combine([first, ...rest]);
+    return new CniError(error.code, error.message, [error.details, ...explain(group.skipped)].join('\n'));
+  }
+
+  #full(entry: UsablePool): CniError {
     const { bound, held, released } = this.#options.occupancy.view(entry.network).counts(entry.name);
     const { staticOnly, capacity } = entry.pool;
     return staticOnly
@@ -96,20 +101,39 @@ export class Claimer {
 
   /** The lowest address of the group's pools that waits for this pod. */
   async #held(group: FamilyGroup, context: ClaimContext): Promise<Claimed | undefined> {
-    for (const pool of group.pools) {
-      const waiting = context.holders
-        .flatMap((holder) =>
-          (pool.heldFor.get(holder) ?? []).map((text) => ({ holder, address: parseAddress(text) })),
-        )
-        .toSorted((a, b) => (a.address.value < b.address.value ? -1 : 1));
-      for (const { holder, address } of waiting) {
-        const got = await this.#options.writer.take(pool, address, 'held', context, holder);
-        if (got !== undefined) {
-          return got;
-        }
+    const waiting: { pool: UsablePool; holder: string; address: Address }[] = [];
+    for (const holder of context.holders) {
+      const isListed = group.pools.some((pool) => pool.heldForTruncated);
+      const rows = isListed ? await this.#heldRows(holder) : [];
+      for (const pool of group.pools) {
+        const texts = pool.heldForTruncated
+          ? rows.filter((row) => row.pool === pool.name).map((row) => row.address)
+          : (pool.heldFor.get(holder) ?? []);
+        waiting.push(...texts.map((text) => ({ pool, holder, address: parseAddress(text) })));
+      }
+    }
+    waiting.sort((a, b) => (a.address.value < b.address.value ? -1 : 1));
+    for (const { pool, holder, address } of waiting) {
+      const got = await this.#options.writer.take(pool, address, 'held', context, holder);
+      if (got !== undefined) {
+        return got;
       }
     }
     return undefined;
+  }
+
+  /** The pools' lists of what is held are cut off: the API knows the rest. */
+  async #heldRows(holder: string): Promise<ReservationRow[]> {
+    try {
+      return await this.#options.occupancy.heldFor(holder);
+    } catch (error) {
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `the addresses held for ${holder} can not be listed: ${messageOf(error)}`,
+        'the API server is away or refuses; the runtime will try again',
+        error,
+      );
+    }
   }
 
   async #dynamic(entry: UsablePool, context: ClaimContext): Promise<Claimed | undefined> {

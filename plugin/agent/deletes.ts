@@ -1,5 +1,5 @@
 /**
- * The queue of DELs that the binary wrote while no agent answered, and the marker that tells it that one lives here.
+ * The queue of DELs that the binary wrote while no agent answered.
  *
  * - Entries are worked off in the order of their times; one leaves the directory only when its release is durable.
  * - An entry that is older than the attachment's present ADD is ignored: it meant an earlier one.
@@ -10,34 +10,40 @@ import * as path from 'node:path';
 import * as z from 'zod';
 import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
-import {
-  BINARY_DEADLINE_MS,
-  type CniRequest,
-  deletesDir,
-  MARKER_FILE,
-  MARKER_TOUCH_MS,
-  parseDeleteEntryName,
-} from '../protocol.ts';
+import { BINARY_DEADLINE_MS, type CniRequest, deletesDir, parseDeleteEntryName } from '../protocol.ts';
 import { CniError } from './errors.ts';
-import { attachmentKey, type ParsedRequest, parseRequest } from './request.ts';
+import { type AttachmentId, attachmentKey, parseAttachment } from './request.ts';
 
 /** Milliseconds between looks at the directory, should the file system's own notice be lost. */
 const LOOK_EVERY_MS = 2_000;
 
-export const cniRequestSchema: z.ZodType<CniRequest> = z.object({
+export const cniRequestSchema: z.ZodObject<{
+  command: z.ZodString;
+  env: z.ZodRecord<z.ZodString, z.ZodString>;
+  config: z.ZodString;
+}> = z.object({
   command: z.string(),
   env: z.record(z.string(), z.string()),
   config: z.string(),
-});
+} satisfies Record<keyof CniRequest, z.ZodType>);
 
 export interface DeletesOptions {
   readonly stateDir: string;
   readonly clock: Clock;
   readonly log: Log;
-  /** Milliseconds since the Unix epoch of the attachment's ADD; undefined if it is not known. */
+  /** Milliseconds since the Unix epoch when the attachment's ADD came in; undefined if it is not known. */
   readonly addedAt: (key: string) => number | undefined;
   /** Accepts the DEL durably. */
-  readonly del: (request: ParsedRequest) => Promise<void>;
+  readonly del: (id: AttachmentId) => Promise<void>;
+}
+
+/**
+ * The attachment of a queued DEL. Its configuration does not matter: what was given is in the journal, and a DEL that
+ * was acknowledged must not fail for a key that today's version does not know.
+ * @throws SyntaxError, ZodError or CniError for a file that is none
+ */
+function parseEntry(text: string): AttachmentId {
+  return parseAttachment(cniRequestSchema.extend({ command: z.literal('DEL') }).parse(JSON.parse(text)));
 }
 
 export class DeleteQueue {
@@ -67,27 +73,19 @@ export class DeleteQueue {
     }
   }
 
-  /** Drains at every notice of the file system and every few seconds, and keeps the marker fresh. */
+  /** Drains at every notice of the file system and every few seconds, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log } = this.#options;
     let wake: () => void = () => undefined;
-    const watcher = fs.watch(this.#directory, () => wake());
-    watcher.on('error', (error) =>
-      log.warn({ error }, 'the deletes directory can not be watched; it is polled'),
-    );
+    const watcher = this.#watch(() => wake());
     const stop = (): void => wake();
     signal.addEventListener('abort', stop, { once: true });
-    let touched = Number.NEGATIVE_INFINITY;
     try {
       while (!signal.aborted) {
         // Made before the look, so that what comes during it is not missed.
         const notice = Promise.withResolvers<void>();
         wake = notice.resolve;
         try {
-          if (clock.monotonic() - touched >= MARKER_TOUCH_MS) {
-            this.touchMarker();
-            touched = clock.monotonic();
-          }
           await this.drain();
         } catch (error) {
           log.error({ error }, 'queued DELs can not be worked off; trying again');
@@ -100,24 +98,29 @@ export class DeleteQueue {
       }
     } finally {
       signal.removeEventListener('abort', stop);
-      watcher.close();
+      watcher?.close();
     }
   }
 
-  /** Says that an agent lives here: the binary queues DELs and answers STATUS by it. */
-  touchMarker(): void {
-    const marker = path.join(this.#directory, MARKER_FILE);
-    const now = new Date(this.#options.clock.now());
-    fs.closeSync(fs.openSync(marker, 'a', 0o600));
-    fs.utimesSync(marker, now, now);
+  /** undefined where the system has no watch to give: then it is polled. */
+  #watch(onChange: () => void): fs.FSWatcher | undefined {
+    const { log } = this.#options;
+    const polled = (error: unknown): void =>
+      log.warn({ error }, 'the deletes directory can not be watched; it is polled');
+    try {
+      return fs.watch(this.#directory, onChange).on('error', polled);
+    } catch (error) {
+      polled(error);
+      return undefined;
+    }
   }
 
   async #entry(name: string, time: number): Promise<void> {
     const { log, addedAt, del } = this.#options;
     const file = path.join(this.#directory, name);
-    let request: ParsedRequest;
+    let id: AttachmentId;
     try {
-      request = parseRequest(cniRequestSchema.parse(JSON.parse(fs.readFileSync(file, 'utf8'))));
+      id = parseEntry(fs.readFileSync(file, 'utf8'));
     } catch (error) {
       if (!(error instanceof CniError || error instanceof SyntaxError || error instanceof z.ZodError)) {
         throw error;
@@ -127,12 +130,12 @@ export class DeleteQueue {
       fs.renameSync(file, aside);
       return;
     }
-    const key = attachmentKey(request.id);
+    const key = attachmentKey(id);
     const added = addedAt(key);
     if (added !== undefined && added > time) {
       log.info({ attachment: key }, 'ignored a queued DEL that is older than the attachment');
     } else {
-      await del(request);
+      await del(id);
       log.info({ attachment: key }, 'worked off a queued DEL');
     }
     fs.rmSync(file);

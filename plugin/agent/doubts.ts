@@ -1,8 +1,10 @@
 /**
  * The doubt list: names that an ADD which has failed may have written, or may yet write.
  *
- * Each is looked up with backoff for `WATCH_MS`; if it shows up as the failed ADD's own it is given back, guarded.
- * A doubt ends only after an answered look at the end of that time: an API server that is away extends it.
+ * - Each is looked up with backoff for `WATCH_MS`; if it shows up as the failed ADD's own it is given back, guarded.
+ * - What the attachment has got under that name after all, or is giving back, is left alone: then the doubt waits for
+ *   an earlier write of that name, which may commit once the name is free again.
+ * - A doubt ends only after an answered look at the end of that time: an API server that is away extends it.
  */
 
 import { isOwnedBy } from '../../ipam/reservation.ts';
@@ -15,6 +17,7 @@ import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
+import { hasClaim, type Intent } from './state.ts';
 import { claimOf } from './writer.ts';
 
 /** The API server's request time-out (60 s) and a margin: after it no write of ours can commit any more. */
@@ -81,20 +84,17 @@ export class DoubtList {
   }
 
   async #look(id: string, watched: Watched): Promise<Outcome> {
-    const { journal, settler, giveBack, clock } = this.#options;
+    const { journal, clock } = this.#options;
     // Read again: an ADD of the same attachment may have taken the name up while we waited for its lock.
     const intent = journal.state.intents.get(id);
     if (intent === undefined) {
       this.#watched.delete(id);
       return done;
     }
-    const found = await settler.look(intent.name);
-    if (found !== undefined && isOwnedBy(found.spec, intent.owner)) {
-      if (!(await giveBack.undo(claimOf(found), intent.owner, intent.origin))) {
-        throw new Error(`the API has not got the undo of ${intent.name} yet`);
-      }
-      // Of several writes of one name at most one commits, but a later one may find the name free again.
+    if (!hasClaim(journal.state, attachmentKey(intent.owner), intent.name)) {
+      await this.#undo(intent);
     }
+    // Also after an undo: of several writes of one name, a later one may find it free again.
     if (clock.monotonic() >= watched.until) {
       journal.append({ t: 'resolved', intent: id });
       this.#watched.delete(id);
@@ -103,5 +103,18 @@ export class DoubtList {
     const ms = watched.pauseMs;
     watched.pauseMs = Math.min(LONGEST_PAUSE_MS, ms * 2);
     return { type: 'requeueAfter', ms };
+  }
+
+  /** @throws Error if the API does not answer */
+  async #undo(intent: Intent): Promise<void> {
+    const { settler, giveBack, log } = this.#options;
+    const found = await settler.look(intent.name);
+    if (found === undefined || !isOwnedBy(found.spec, intent.owner)) {
+      return;
+    }
+    if (!(await giveBack.undo(claimOf(found), intent.owner, intent.origin))) {
+      throw new Error(`the API has not got the undo of ${intent.name} yet`);
+    }
+    log.info({ reservation: intent.name }, 'gave back what a failed ADD had written');
   }
 }

@@ -25,10 +25,8 @@ const PRECEDENCE: readonly Code[] = [105, 104, 103, 102, 101, 11];
  * with the reasons of all in `details`.
  */
 export function combine(failures: readonly [CniError, ...CniError[]]): CniError {
-  const rank = (error: CniError): number => {
-    const at = PRECEDENCE.indexOf(error.code);
-    return at === -1 ? -1 : at;
-  };
+  // A code that is not listed (invalid input) comes before all that are.
+  const rank = (error: CniError): number => PRECEDENCE.indexOf(error.code);
   const sorted = failures.toSorted((a, b) => rank(a) - rank(b));
   const first = sorted[0] ?? failures[0];
   if (sorted.length === 1) {

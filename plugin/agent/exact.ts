@@ -2,12 +2,13 @@
 import type { IPReservation } from '../../crds/types.ts';
 import { type Address, formatAddress } from '../../ipam/address.ts';
 import { reservationName } from '../../ipam/name.ts';
+import { isOwnedBy } from '../../ipam/reservation.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, messageOf } from './errors.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { UsablePool } from './select.ts';
 import type { Settler } from './settle.ts';
-import type { ClaimContext, Claimed, ReservationWriter } from './writer.ts';
+import { type ClaimContext, type Claimed, claimOf, type ReservationWriter } from './writer.ts';
 
 export interface ExactClaimerOptions {
   readonly occupancy: Occupancy;
@@ -40,6 +41,10 @@ export class ExactClaimer {
         continue;
       }
       const { spec } = found;
+      if (isOwnedBy(spec, context.owner)) {
+        // Left over of this very attachment; the intent for it is in the journal.
+        return { claim: claimOf(found), pool: entry, origin: 'created' };
+      }
       const holder = context.holders.find((h) => h === spec.holder);
       let taken: Claimed | undefined;
       if (spec.state === 'Released') {
@@ -47,15 +52,10 @@ export class ExactClaimer {
       } else if (spec.state === 'Held' && holder !== undefined) {
         taken = await this.#options.writer.take(entry, address, 'held', context, holder);
       } else {
-        const { owner } = spec;
-        const whose =
-          spec.state === 'Held'
-            ? `held for ${spec.holder ?? 'something outside the cluster'}`
-            : `bound to ${owner?.kind === 'Pod' ? `pod ${owner.namespace}/${owner.name}` : (owner?.kind ?? 'nobody')} on node ${owner?.node ?? '(none)'}`;
         throw new CniError(
           ErrorCode.addressTaken,
-          `requested address ${text} of pool ${entry.name} is taken: ${whose}`,
-          `kubectl get ipreservation ${reservationName(entry.network, address)} shows it`,
+          `requested address ${text} of pool ${entry.name} is taken: ${whose(spec)}`,
+          `kubectl get ipreservation ${found.metadata.name} shows it`,
         );
       }
       if (taken !== undefined) {
@@ -80,4 +80,13 @@ export class ExactClaimer {
       );
     }
   }
+}
+
+/** By whom an address is taken, in words. */
+function whose({ state, holder, owner }: IPReservation['spec']): string {
+  if (state === 'Held') {
+    return `held for ${holder ?? 'something outside the cluster'}`;
+  }
+  const who = owner?.kind === 'Pod' ? `pod ${owner.namespace}/${owner.name}` : (owner?.kind ?? 'nobody');
+  return `bound to ${who} on node ${owner?.node ?? '(none)'}`;
 }

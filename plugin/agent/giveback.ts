@@ -65,7 +65,9 @@ export class GiveBack {
       return this.release(claim, owner);
     }
     const spec = boundSpec(claim, owner);
-    return this.#give(claim, owner, undoOf(origin, spec, this.#options.clock.now()));
+    // What has a holder was held for it, even if the write that is known to have been tried was another one.
+    const from = claim.holder !== undefined ? 'held' : origin === 'held' ? 'released' : origin;
+    return this.#give(claim, owner, undoOf(from, spec, this.#options.clock.now()));
   }
 
   async #give(claim: Claim, owner: AttachmentOwner, how: Release): Promise<boolean> {
@@ -96,7 +98,11 @@ export class GiveBack {
         occupancy.forgetExhausted(claim.pool);
         return true;
       } catch (error) {
-        if (isApiError(error, 'NotFound', 'TestFailed')) {
+        if (isApiError(error, 'NotFound')) {
+          occupancy.freed(claim.network, parseAddress(claim.address));
+          return true;
+        }
+        if (isApiError(error, 'TestFailed')) {
           return true;
         }
         if (isApiError(error, 'Conflict')) {
@@ -104,6 +110,9 @@ export class GiveBack {
           const { uid: _uid, resourceVersion: _version, ...rest } = known;
           known = rest;
           continue;
+        }
+        if (!isApiError(error)) {
+          throw error;
         }
         if (!isApiError(error, 'Unreachable', 'OutcomeUnknown', 'Throttled')) {
           log.error({ reservation: claim.name, error }, 'the API refuses a release; trying again');

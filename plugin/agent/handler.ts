@@ -1,7 +1,7 @@
 /** From a request of the socket to the answer that the binary prints. Never rejects. */
 import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
-import { type CniAnswer, type CniRequest, ErrorCode, errorAnswer } from '../protocol.ts';
+import { type CniAnswer, type CniRequest, ErrorCode, errorAnswer, IMPLIED_VERSION } from '../protocol.ts';
 import type { Attachments } from './attachments.ts';
 import { CniError, messageOf } from './errors.ts';
 import { type ParsedRequest, parseRequest } from './request.ts';
@@ -19,6 +19,21 @@ type Command = (typeof COMMANDS)[number];
 
 function commandOf(text: string): Command | undefined {
   return COMMANDS.find((command) => command === text);
+}
+
+/** The version to answer in, also where the rest of the configuration is refused; undefined: nobody knows. */
+function versionOf(config: string): string | undefined {
+  try {
+    const raw: unknown = JSON.parse(config);
+    const version =
+      typeof raw === 'object' && raw !== null && 'cniVersion' in raw ? raw.cniVersion : undefined;
+    return typeof version === 'string' && version !== '' ? version : IMPLIED_VERSION;
+  } catch (error) {
+    if (error instanceof SyntaxError) {
+      return undefined;
+    }
+    throw error;
+  }
 }
 
 /** Whose request it was, for the one line of an error. */
@@ -47,6 +62,13 @@ export class Handler {
   async #answer(request: CniRequest): Promise<{ answer: CniAnswer; code: number }> {
     let parsed: ParsedRequest | undefined;
     try {
+      if (commandOf(request.command) === undefined) {
+        throw new CniError(
+          ErrorCode.invalidEnvironment,
+          `command ${JSON.stringify(request.command)} is not known`,
+          `known: ${COMMANDS.join(', ')}`,
+        );
+      }
       parsed = parseRequest(request);
       return { answer: { exitCode: 0, stdout: await this.#run(parsed) }, code: 0 };
     } catch (error) {
@@ -54,7 +76,7 @@ export class Handler {
       const prefix = parsed === undefined || request.command === 'GC' ? '' : `${who(parsed)}: `;
       const message = `${prefix}${refusal.message}`;
       return {
-        answer: errorAnswer(parsed?.config.cniVersion, refusal.code, message, refusal.details),
+        answer: errorAnswer(versionOf(request.config), refusal.code, message, refusal.details),
         code: refusal.code,
       };
     }
@@ -85,8 +107,7 @@ export class Handler {
 
   async #run(request: ParsedRequest): Promise<string> {
     const { attachments } = this.#options;
-    const command = commandOf(request.command);
-    switch (command) {
+    switch (request.command) {
       case 'ADD': {
         const result = await attachments.add(request);
         return `${JSON.stringify(formatResult(result, request.config.cniVersion))}\n`;
@@ -97,15 +118,9 @@ export class Handler {
       case 'CHECK':
         await attachments.check(request);
         return '';
-      case 'GC':
+      default:
         await attachments.gc(request);
         return '';
-      case undefined:
-        throw new CniError(
-          ErrorCode.invalidEnvironment,
-          `command ${JSON.stringify(request.command)} is not known`,
-          `known: ${COMMANDS.join(', ')}`,
-        );
     }
   }
 }

@@ -3,13 +3,16 @@
  *
  * - `append` has reached the kernel when it returns: what it wrote survives SIGKILL. There is no fsync: it may
  *   not survive a power loss, after which no container lives either.
+ * - A record that could not be written whole (disk full) is cut off again, and changes nothing.
  * - A torn last line (the process died while writing) is dropped. A damaged line elsewhere is not guessed at:
  *   the file is set aside and the journal starts as a new one, which adopts what the API says of this node.
+ * - Compaction is housekeeping: where it fails, the journal only stays long.
  * - One process at a time may have it open; nothing here checks that.
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import { applyRecord, emptyState, type JournalRecord, recordsOf, type State } from './state.ts';
+import { messageOf } from './errors.ts';
+import { applyRecord, emptyState, type JournalRecord, parseRecord, recordsOf, type State } from './state.ts';
 
 export const JOURNAL_FILE = 'journal.jsonl';
 
@@ -18,8 +21,6 @@ const COMPACT_FROM = 1 << 20;
 
 export interface Journal {
   readonly state: State;
-  /** True if there was no journal: nothing is known of earlier attachments. */
-  readonly isNew: boolean;
   /**
    * Writes the record, then changes the state by it.
    * @throws Error if it cannot be written (disk full, read-only): the state is then unchanged.
@@ -28,48 +29,72 @@ export interface Journal {
   close(): void;
 }
 
+export interface JournalOptions {
+  /** A directory, which must exist. */
+  readonly stateDir: string;
+  /** Milliseconds since the Unix epoch: part of the name of a journal that is set aside. */
+  readonly now: number;
+  /** Told of a journal that was set aside, with the place where it lies now. */
+  readonly onDamage: (setAside: string, reason: string) => void;
+  /** Told of a compaction that failed; the journal goes on as it is. */
+  readonly onCompactionFailed: (error: unknown) => void;
+  /** Bytes from which on it is compacted. Defaults to 1 MiB. */
+  readonly compactFrom?: number;
+  /** How bytes reach the file. Defaults to `fs.writeSync`. */
+  readonly write?: (fd: number, data: Buffer, offset: number) => number;
+}
+
 interface Loaded {
   readonly state: State;
   /** Bytes of whole, good lines. */
   readonly goodBytes: number;
 }
 
-function load(text: string): Loaded {
+const NEWLINE = 0x0a;
+
+function load(data: Buffer): Loaded {
   const state = emptyState();
-  const lines = text.split('\n');
-  const torn = lines.pop() ?? '';
-  for (const [index, line] of lines.entries()) {
-    try {
-      // The journal is written by this module alone; a line that parses is a record.
-      applyRecord(state, JSON.parse(line) as JournalRecord);
-    } catch (error) {
-      throw new Error(`line ${index + 1} is damaged`, { cause: error });
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let start = 0;
+  for (let number = 1; ; number += 1) {
+    const end = data.indexOf(NEWLINE, start);
+    if (end === -1) {
+      return { state, goodBytes: start };
     }
+    try {
+      applyRecord(state, parseRecord(decoder.decode(data.subarray(start, end))));
+    } catch (error) {
+      throw new Error(`line ${number} is damaged: ${messageOf(error)}`, { cause: error });
+    }
+    start = end + 1;
   }
-  return { state, goodBytes: Buffer.byteLength(text) - Buffer.byteLength(torn) };
 }
 
 class FileJournal implements Journal {
   readonly state: State;
-  readonly isNew: boolean;
+  readonly #options: JournalOptions;
   readonly #file: string;
+  readonly #compactFrom: number;
   #fd: number;
+  /** Bytes of whole records. */
   #bytes: number;
+  /** Half a record lies behind them. */
+  #isTorn = true;
   #compactAt: number;
 
-  constructor(file: string, loaded: Loaded, isNew: boolean) {
+  constructor(file: string, loaded: Loaded, options: JournalOptions) {
+    this.#options = options;
     this.#file = file;
     this.state = loaded.state;
-    this.isNew = isNew;
     this.#fd = fs.openSync(file, 'a', 0o600);
     this.#bytes = loaded.goodBytes;
-    fs.ftruncateSync(this.#fd, loaded.goodBytes);
-    this.#compactAt = Math.max(COMPACT_FROM, loaded.goodBytes);
+    this.#cutOff();
+    this.#compactFrom = options.compactFrom ?? COMPACT_FROM;
+    this.#compactAt = Math.max(this.#compactFrom, loaded.goodBytes);
   }
 
   append(record: JournalRecord): void {
-    const line = `${JSON.stringify(record)}\n`;
-    this.#write(line);
+    this.#write(Buffer.from(`${JSON.stringify(record)}\n`));
     applyRecord(this.state, record);
     if (this.#bytes > this.#compactAt) {
       this.#compact();
@@ -80,57 +105,70 @@ class FileJournal implements Journal {
     fs.closeSync(this.#fd);
   }
 
-  #write(line: string): void {
-    const data = Buffer.from(line);
+  /** Half a line must not stay: the next record would be glued to it and both be lost. */
+  #cutOff(): void {
+    if (this.#isTorn) {
+      fs.ftruncateSync(this.#fd, this.#bytes);
+      this.#isTorn = false;
+    }
+  }
+
+  #write(data: Buffer): void {
+    const { write = fs.writeSync } = this.#options;
+    // What the last write left behind, if it could not be cut off then.
+    this.#cutOff();
+    this.#isTorn = true;
     let written = 0;
     try {
       while (written < data.length) {
-        written += fs.writeSync(this.#fd, data, written);
+        written += write(this.#fd, data, written);
       }
-    } catch (error) {
-      // Half a line must not stay: the next record would be glued to it and both be lost.
-      fs.ftruncateSync(this.#fd, this.#bytes);
-      throw error;
+      this.#bytes += data.length;
+      this.#isTorn = false;
+    } finally {
+      this.#cutOff();
     }
-    this.#bytes += data.length;
   }
 
+  /** The record that led here is written: whatever fails now must not look as if it were not. */
   #compact(): void {
     const temporary = `${this.#file}.new`;
-    const text = recordsOf(this.state)
-      .map((record) => `${JSON.stringify(record)}\n`)
-      .join('');
-    fs.writeFileSync(temporary, text, { mode: 0o600 });
-    const fd = fs.openSync(temporary, 'a');
-    fs.renameSync(temporary, this.#file);
-    fs.closeSync(this.#fd);
-    this.#fd = fd;
-    this.#bytes = Buffer.byteLength(text);
-    this.#compactAt = Math.max(COMPACT_FROM, this.#bytes * 4);
+    try {
+      const text = recordsOf(this.state)
+        .map((record) => `${JSON.stringify(record)}\n`)
+        .join('');
+      fs.writeFileSync(temporary, text, { mode: 0o600 });
+      const fd = fs.openSync(temporary, 'a');
+      fs.renameSync(temporary, this.#file);
+      fs.closeSync(this.#fd);
+      this.#fd = fd;
+      this.#bytes = Buffer.byteLength(text);
+    } catch (error) {
+      this.#options.onCompactionFailed(error);
+    }
+    this.#compactAt = Math.max(this.#compactFrom, this.#bytes * 4);
   }
 }
 
 /**
- * Opens the journal in `stateDir`, which must exist.
- * @param onDamage is told of a journal that was set aside, with the place where it lies now.
+ * Opens the journal in `stateDir`, or begins one.
  * @throws Error if the directory cannot be read or written.
  */
-export function openJournal(
-  stateDir: string,
-  now: number,
-  onDamage: (setAside: string, reason: string) => void,
-): Journal {
-  const file = path.join(stateDir, JOURNAL_FILE);
+export function openJournal(options: JournalOptions): Journal {
+  const file = path.join(options.stateDir, JOURNAL_FILE);
+  const empty = { state: emptyState(), goodBytes: 0 };
   if (!fs.existsSync(file)) {
-    return new FileJournal(file, { state: emptyState(), goodBytes: 0 }, true);
+    return new FileJournal(file, empty, options);
   }
-  const text = fs.readFileSync(file, 'utf8');
+  const data = fs.readFileSync(file);
+  let loaded: Loaded;
   try {
-    return new FileJournal(file, load(text), false);
+    loaded = load(data);
   } catch (error) {
-    const setAside = `${file}.damaged-${now}`;
+    const setAside = `${file}.damaged-${options.now}`;
     fs.renameSync(file, setAside);
-    onDamage(setAside, error instanceof Error ? error.message : String(error));
-    return new FileJournal(file, { state: emptyState(), goodBytes: 0 }, true);
+    options.onDamage(setAside, messageOf(error));
+    return new FileJournal(file, empty, options);
   }
+  return new FileJournal(file, loaded, options);
 }

@@ -33,9 +33,9 @@ const nodeNameFlag: Flag<string> = {
 
 const metricsAddressFlag: Flag<HostPort> = {
   schema: hostPortSchema,
-  description: 'where GET /healthz, /readyz and /metrics are answered',
+  description: 'where /metrics, /healthz and /readyz are served',
   placeholder: 'host:port',
-  default: ':9465',
+  default: '127.0.0.1:9473',
 };
 
 await runProgram(
@@ -55,9 +55,13 @@ await runProgram(
   async ({ values, signal, log }) => {
     const clock = systemClock;
     prepareStateDir(values['state-dir']);
-    const journal = openJournal(values['state-dir'], clock.now(), (setAside, reason) =>
-      log.error({ setAside, reason }, 'the journal is damaged; it is set aside and a new one begun'),
-    );
+    const journal = openJournal({
+      stateDir: values['state-dir'],
+      now: clock.now(),
+      onDamage: (setAside, reason) =>
+        log.error({ setAside, reason }, 'the journal is damaged; it is set aside and a new one begun'),
+      onCompactionFailed: (error) => log.warn({ error }, 'the journal can not be compacted; it stays long'),
+    });
     const metrics = new AgentMetrics(journalGauges(journal));
     const api = await connect({
       kubeconfig: values.kubeconfig,

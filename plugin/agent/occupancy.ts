@@ -18,6 +18,9 @@ import type { Clock } from '../../kube/clock.ts';
 /** Milliseconds for which an exhausted pool is not looked at again. */
 export const EXHAUSTED_FOR_MS = 3_000;
 
+/** Milliseconds for one list. */
+const LIST_TIMEOUT_MS = 10_000;
+
 /** A Released reservation, as the last list had it. */
 export interface ReleasedAddress {
   readonly name: string;
@@ -139,10 +142,24 @@ export class Occupancy {
   }
 
   async #list(network: string): Promise<void> {
+    const rows = await this.#rows(`spec.network=${network}`);
+    this.view(network).replace(rows, this.#options.own(network));
+  }
+
+  /**
+   * The Held reservations that wait for this holder, in any network.
+   * @throws ApiError if the list fails
+   */
+  async heldFor(holder: string): Promise<ReservationRow[]> {
+    return (await this.#rows(`spec.holder=${holder}`)).filter((row) => row.state === 'Held');
+  }
+
+  async #rows(fieldSelector: string): Promise<ReservationRow[]> {
     const { columns, rows } = await this.#options.api.listTable(ipReservations, {
-      fieldSelector: `spec.network=${network}`,
+      fieldSelector,
+      timeoutMs: LIST_TIMEOUT_MS,
     });
-    this.view(network).replace(rows.map(reservationRowDecoder(columns)), this.#options.own(network));
+    return rows.map(reservationRowDecoder(columns));
   }
 
   /** The agent gave the address back and nothing is left of it. */

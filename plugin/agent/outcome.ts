@@ -1,14 +1,14 @@
 /** How an ADD ends: answered and in the journal, or given back as if it had never been. */
-
+import type { Log } from '../../kube/log.ts';
 import type { DoubtList } from './doubts.ts';
 import type { GiveBack } from './giveback.ts';
 import type { Journal } from './journal.ts';
 import { attachmentKey } from './request.ts';
-import type { Attachment, AttachmentOwner, Intent } from './state.ts';
-import { intentKey } from './state.ts';
+import { type Attachment, type AttachmentOwner, type Intent, intentKey, intentsOf } from './state.ts';
 import type { ClaimContext, Claimed } from './writer.ts';
 
 export interface AddOutcomeOptions {
+  readonly log: Log;
   readonly journal: Journal;
   readonly giveBack: GiveBack;
   readonly doubts: DoubtList;
@@ -23,27 +23,41 @@ export class AddOutcome {
 
   /** What an earlier try of the same ADD left unresolved. */
   unresolved(owner: AttachmentOwner): Intent[] {
-    const key = attachmentKey(owner);
-    return [...this.#options.journal.state.intents.values()].filter((i) => attachmentKey(i.owner) === key);
+    return intentsOf(this.#options.journal.state, attachmentKey(owner));
   }
 
-  /** The answer is durable against a crash when this returns. */
-  answered(attachment: Attachment, doubts: ReadonlySet<string>): void {
-    this.#options.journal.append({
-      t: 'bound',
-      attachment,
-      ...(doubts.size > 0 && { doubts: [...doubts] }),
-    });
-    this.#watch(attachment.owner, doubts);
+  /**
+   * The answer is durable against a crash when this returns. What was claimed is given back if it cannot be made so.
+   * @param replaces the key of the attachment whose addresses these were
+   * @throws Error if the journal cannot be written
+   */
+  async answered(
+    attachment: Attachment,
+    claimed: readonly Pick<Claimed, 'claim' | 'origin'>[],
+    context: ClaimContext,
+    replaces?: string,
+  ): Promise<void> {
+    const doubts = [...context.doubts];
+    try {
+      this.#options.journal.append({
+        t: 'bound',
+        attachment,
+        ...(doubts.length > 0 && { doubts }),
+        ...(replaces !== undefined && { replaces }),
+      });
+    } catch (error) {
+      await this.abandon(claimed, context);
+      throw error;
+    }
+    this.#watch(context.owner);
   }
 
-  #watch(owner: AttachmentOwner, doubts: ReadonlySet<string>): void {
-    this.#options.doubts.add([...doubts].map((name) => intentKey(owner, name)));
-  }
-
-  /** Gives back what a failed ADD has; what cannot be given back now stays in the journal as a doubt. */
+  /**
+   * Gives back what a failed ADD has; what cannot be given back now stays in the journal as a doubt. Never throws for a
+   * journal that cannot be written: the ADD's own failure is what the runtime must hear.
+   */
   async abandon(claimed: readonly Pick<Claimed, 'claim' | 'origin'>[], context: ClaimContext): Promise<void> {
-    const { giveBack, journal } = this.#options;
+    const { giveBack, journal, log } = this.#options;
     const undone = await Promise.all(
       claimed.map(async ({ claim, origin }) => ({
         claim,
@@ -55,7 +69,21 @@ export class AddOutcome {
         context.doubts.add(claim.name);
       }
     }
-    journal.append({ t: 'failed', key: attachmentKey(context.owner), doubts: [...context.doubts] });
-    this.#watch(context.owner, context.doubts);
+    const key = attachmentKey(context.owner);
+    try {
+      journal.append({ t: 'failed', key, doubts: [...context.doubts] });
+    } catch (error) {
+      // The intents stay, and are all watched: each is looked up and resolved as soon as the disk has room.
+      log.error({ attachment: key, error }, 'the end of an ADD can not be written to the journal');
+    }
+    this.#watch(context.owner);
+  }
+
+  /** What is left of the ADD's intents is in doubt. */
+  #watch(owner: AttachmentOwner): void {
+    const left = this.unresolved(owner);
+    if (left.length > 0) {
+      this.#options.doubts.add(left.map((intent) => intentKey(owner, intent.name)));
+    }
   }
 }

@@ -8,7 +8,10 @@ import type { ParsedRequest } from './request.ts';
 import type { AttachmentOwner } from './state.ts';
 
 /** Static pods reach CNI with the kubelet's hash as UID; their mirror pod carries it in this annotation. */
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
+export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
+
+/** Milliseconds for one read. */
+const READ_TIMEOUT_MS = 5_000;
 
 /** What of a pod decides about its addresses. */
 export interface PodFacts {
@@ -19,10 +22,12 @@ export interface PodFacts {
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
   readonly ownerReferences: NonNullable<ObjectMeta['ownerReferences']>;
+  /** It has ended (Succeeded, Failed): its addresses are nobody's, although the object is still there. */
+  readonly isTerminal: boolean;
 }
 
 export function podFacts(pod: Pod): PodFacts {
-  const { metadata, spec } = pod;
+  const { metadata, spec, status } = pod;
   return {
     namespace: metadata.namespace ?? '',
     name: metadata.name ?? '',
@@ -31,6 +36,7 @@ export function podFacts(pod: Pod): PodFacts {
     labels: metadata.labels ?? {},
     annotations: metadata.annotations ?? {},
     ownerReferences: metadata.ownerReferences ?? [],
+    isTerminal: status?.phase === 'Succeeded' || status?.phase === 'Failed',
   };
 }
 
@@ -101,7 +107,7 @@ export class OwnerResolver {
    */
   async livePod(namespace: string, name: string): Promise<PodFacts | undefined> {
     try {
-      return podFacts(await this.#options.api.get(pods, { namespace, name }));
+      return podFacts(await this.#options.api.get(pods, { namespace, name }, { timeoutMs: READ_TIMEOUT_MS }));
     } catch (error) {
       if (isApiError(error, 'NotFound')) {
         return undefined;

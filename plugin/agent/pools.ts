@@ -1,7 +1,8 @@
 /** The pools as this agent's watch has them, compiled once per change. */
 
 import { FINALIZER_IN_USE } from '../../crds/resources.ts';
-import type { IPPool } from '../../crds/types.ts';
+import type { HeldAddress, IPPool } from '../../crds/types.ts';
+import { isCanonicalAddress } from '../../ipam/address.ts';
 import { IpamError } from '../../ipam/errors.ts';
 import { compilePool, type Pool } from '../../ipam/pool.ts';
 
@@ -20,6 +21,8 @@ export interface PoolEntry {
   readonly deleting: boolean;
   /** Holder to the addresses that are held for it. */
   readonly heldFor: ReadonlyMap<string, readonly string[]>;
+  /** There are more of them than the operator lists. */
+  readonly heldForTruncated: boolean;
 }
 
 function compile(object: IPPool): { pool?: Pool; invalid?: string } {
@@ -33,15 +36,22 @@ function compile(object: IPPool): { pool?: Pool; invalid?: string } {
   }
 }
 
+/** By holder; what is no address is passed over. */
+function heldAddresses(held: readonly HeldAddress[]): Map<string, string[]> {
+  const addresses = new Map<string, string[]>();
+  for (const { holder, address } of held) {
+    if (isCanonicalAddress(address)) {
+      addresses.set(holder, [...(addresses.get(holder) ?? []), address]);
+    }
+  }
+  return addresses;
+}
+
 /** Reads an IPPool. Never throws for what a pool may contain. */
 export function poolEntry(object: IPPool): PoolEntry {
   const name = object.metadata.name ?? '';
   const { pool, invalid } = compile(object);
   const condition = object.status?.conditions?.find((c) => c.type === 'Ready');
-  const heldFor = new Map<string, string[]>();
-  for (const { holder, address } of object.status?.holders ?? []) {
-    heldFor.set(holder, [...(heldFor.get(holder) ?? []), address]);
-  }
   return {
     name,
     network: object.spec.network ?? 'default',
@@ -52,7 +62,8 @@ export function poolEntry(object: IPPool): PoolEntry {
     readyMessage: condition?.message ?? 'the operator has not looked at it yet',
     hasFinalizer: object.metadata.finalizers?.includes(FINALIZER_IN_USE) ?? false,
     deleting: object.metadata.deletionTimestamp !== undefined,
-    heldFor,
+    heldFor: heldAddresses(object.status?.holders ?? []),
+    heldForTruncated: object.status?.holdersTruncated ?? false,
   };
 }
 

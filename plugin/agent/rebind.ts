@@ -7,10 +7,10 @@ import { boundSpec } from './giveback.ts';
 import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import type { AddOutcome } from './outcome.ts';
-import { attachmentKey, type ParsedRequest } from './request.ts';
+import type { Releaser } from './release.ts';
 import type { NeutralResult } from './result.ts';
 import type { Settler } from './settle.ts';
-import { type Attachment, type AttachmentOwner, type Claim, interfaceKey } from './state.ts';
+import { type Attachment, type AttachmentOwner, type Claim, otherSandbox } from './state.ts';
 import { type ClaimContext, claimOf } from './writer.ts';
 
 export interface RebinderOptions {
@@ -20,6 +20,16 @@ export interface RebinderOptions {
   readonly lock: KeyedLock;
   readonly settler: Settler;
   readonly outcome: AddOutcome;
+  readonly releaser: Pick<Releaser, 'begin'>;
+}
+
+/** The ADD that may be one of a restarted sandbox. */
+export interface RebindContext {
+  readonly owner: AttachmentOwner;
+  /** Milliseconds since the Unix epoch when the ADD came in. */
+  readonly addedAt: number;
+  /** Monotonic time after which nothing new is begun. */
+  readonly deadline: number;
 }
 
 export class Rebinder {
@@ -29,51 +39,52 @@ export class Rebinder {
     this.#options = options;
   }
 
-  /** A restarted sandbox of the same pod's interface keeps its addresses: one guarded write each. */
+  /**
+   * One guarded write for each address that the same pod's interface has under another containerID.
+   * @param answerOf the CNI result of an attachment
+   * @returns undefined if there is no such attachment, or not all of its addresses are its own any more: those that are
+   *   are given back
+   * @throws CniError 11 if the API does not answer. The old attachment is then as it was if nothing was written, else
+   *   its addresses are given back: half of them would be neither sandbox's.
+   */
   async rebind(
-    request: ParsedRequest,
-    owner: AttachmentOwner,
-    deadline: number,
-    answerAgain: (attachment: Attachment) => NeutralResult,
+    { owner, addedAt, deadline }: RebindContext,
+    answerOf: (attachment: Attachment) => NeutralResult,
   ): Promise<NeutralResult | undefined> {
-    const { journal, lock, outcome } = this.#options;
-    const byInterface = interfaceKey(owner);
-    const oldKey = byInterface === undefined ? undefined : journal.state.byInterface.get(byInterface);
-    if (oldKey === undefined || oldKey === attachmentKey(request.id)) {
+    const { journal, lock, outcome, releaser } = this.#options;
+    const oldKey = otherSandbox(journal.state, owner);
+    if (oldKey === undefined) {
       return undefined;
     }
+    // The sandbox that restarts is gone: nobody who holds the old key waits for the new one.
     return lock.run(oldKey, async () => {
       const old = journal.state.attachments.get(oldKey);
       if (old === undefined) {
         return undefined;
       }
-      const result = answerAgain(old);
+      const result = answerOf(old);
       const doubts = new Set(outcome.unresolved(owner).map((intent) => intent.name));
       const context: ClaimContext = { deadline, owner, holders: [], doubts, resumable: [] };
       const outcomes = await Promise.allSettled(
         old.claims.map((claim) => this.#rebindOne(claim, old.owner, context)),
       );
       const failed = outcomes.find((o) => o.status === 'rejected');
-      const moved = outcomes.flatMap((o) =>
-        o.status === 'fulfilled' && o.value !== undefined ? [o.value] : [],
-      );
+      const moved = outcomes
+        .flatMap((o) => (o.status === 'fulfilled' && o.value !== undefined ? [o.value] : []))
+        .map((claim) => ({ claim, origin: 'rebound' as const }));
       if (failed === undefined && moved.length === old.claims.length) {
-        journal.append({ t: 'dropped', key: oldKey });
-        outcome.answered(
-          { owner, claims: moved, result, addedAt: this.#options.clock.now() },
-          context.doubts,
-        );
+        const attachment = { owner, claims: moved.map((m) => m.claim), result, addedAt };
+        await outcome.answered(attachment, moved, context, oldKey);
         return result;
       }
-      // Somebody else had a hand in it, or the API is away: nothing half rebound stays.
-      await outcome.abandon(
-        moved.map((claim) => ({ claim, origin: 'rebound' as const })),
-        context,
-      );
+      await outcome.abandon(moved, context);
+      const touched = moved.length > 0 || old.claims.some((claim) => context.doubts.has(claim.name));
+      if (failed === undefined || touched) {
+        await releaser.begin(oldKey);
+      }
       if (failed !== undefined) {
         throw failed.reason;
       }
-      journal.append({ t: 'dropped', key: oldKey });
       return undefined;
     });
   }

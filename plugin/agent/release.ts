@@ -38,19 +38,42 @@ export class Releaser {
   }
 
   /**
-   * Accepts the end of an attachment, and tries it once. The caller holds the attachment's lock.
-   * Does nothing for an attachment that is not known.
+   * Accepts the end of an attachment; the background gives its addresses back. The caller holds the attachment's lock.
+   * @returns false if the attachment is not known: there is nothing to do
    * @throws Error if the journal cannot be written; nothing is then changed.
    */
-  async begin(key: string): Promise<void> {
+  accept(key: string): boolean {
     const { journal } = this.#options;
     if (!journal.state.attachments.has(key)) {
-      return;
+      return false;
     }
     journal.append({ t: 'release', key });
-    if (!(await this.finish(key))) {
+    this.#queue.add(key);
+    return true;
+  }
+
+  /**
+   * Accepts the end of an attachment, and tries it once: what fails after it is accepted, the background tries again.
+   * The caller holds the attachment's lock.
+   * @returns false if the API has not got it yet
+   * @throws Error if the journal cannot be written; nothing is then changed.
+   */
+  async begin(key: string): Promise<boolean> {
+    const { journal, log } = this.#options;
+    if (!journal.state.attachments.has(key)) {
+      return true;
+    }
+    journal.append({ t: 'release', key });
+    let finished = false;
+    try {
+      finished = await this.finish(key);
+    } catch (error) {
+      log.error({ attachment: key, error }, 'a release that was accepted failed; trying again');
+    }
+    if (!finished) {
       this.#queue.addAfter(key, FIRST_RETRY_MS);
     }
+    return finished;
   }
 
   /**

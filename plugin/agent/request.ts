@@ -3,7 +3,13 @@
  * checked and named. Nothing here trusts its input, and nothing here has a side effect.
  */
 import * as z from 'zod';
-import { type CniRequest, ErrorCode, IMPLIED_VERSION, SUPPORTED_VERSIONS } from '../protocol.ts';
+import {
+  type CniRequest,
+  ErrorCode,
+  environmentProblem,
+  IMPLIED_VERSION,
+  versionProblem,
+} from '../protocol.ts';
 import { CniError } from './errors.ts';
 
 /** One (containerID, ifname) pair of the CNI spec. */
@@ -61,6 +67,9 @@ export interface NetworkConfig {
   readonly 'cni.dev/attachments'?: readonly AttachmentRef[] | null | undefined;
 }
 
+/** As the schema of IPReservation has it. */
+const MAX_CONTAINER_ID = 128;
+
 const IPAM_KEYS = ['type', 'network', 'pools', 'socket', 'stateDir', 'annotatePod'] as const;
 
 const text: z.ZodType<string> = z.string().min(1).max(253);
@@ -79,8 +88,13 @@ const ipamSchema: z.ZodType<IpamConfig> = z.strictObject({
 } satisfies Record<(typeof IPAM_KEYS)[number], z.ZodType>);
 
 const configSchema: z.ZodType<NetworkConfig> = z.looseObject({
-  cniVersion: z.string().default(IMPLIED_VERSION),
-  name: z.string().default(''),
+  // What it may be has been checked before, and null and "" mean what its absence means.
+  cniVersion: z
+    .string()
+    .nullable()
+    .default('')
+    .transform((version) => version || IMPLIED_VERSION),
+  name: z.string().max(253).default(''),
   ipam: ipamSchema,
   args: z
     .looseObject({
@@ -123,10 +137,10 @@ function complaint(error: z.ZodError): string {
 
 /**
  * Reads the network configuration from a request's text.
- * @throws CniError 6 if it is not a JSON object, 1 for a cniVersion that Berth does not speak,
- *   7 for a key of `ipam` that is unknown or a value of the wrong kind.
+ * @throws CniError 6 if it is not a JSON object, 1 for a cniVersion that Berth does not speak or that does not have the
+ *   command, 7 for a key of `ipam` that is unknown or a value of the wrong kind.
  */
-export function parseConfig(source: string): NetworkConfig {
+export function parseConfig(source: string, command = 'ADD'): NetworkConfig {
   let raw: unknown;
   try {
     raw = JSON.parse(source);
@@ -141,16 +155,18 @@ export function parseConfig(source: string): NetworkConfig {
   if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
     throw new CniError(ErrorCode.decodingFailure, 'the network configuration on stdin is not a JSON object');
   }
+  const problem = versionProblem('cniVersion' in raw ? raw.cniVersion : undefined, command);
+  if (problem !== undefined) {
+    throw new CniError(ErrorCode.incompatibleVersion, problem);
+  }
   const parsed = configSchema.safeParse(raw);
   if (!parsed.success) {
     throw new CniError(ErrorCode.invalidConfig, `invalid network configuration: ${complaint(parsed.error)}`);
   }
-  const version = parsed.data.cniVersion;
-  if (!SUPPORTED_VERSIONS.includes(version)) {
+  if (command === 'ADD' && parsed.data.name === '') {
     throw new CniError(
-      ErrorCode.incompatibleVersion,
-      `cniVersion ${JSON.stringify(version)} is not supported`,
-      `supported: ${SUPPORTED_VERSIONS.join(', ')}`,
+      ErrorCode.invalidConfig,
+      'invalid network configuration: "name": it is missing; give the network a name',
     );
   }
   return parsed.data;
@@ -184,31 +200,39 @@ function present(value: string | undefined): string | undefined {
 }
 
 /**
+ * The attachment that an ADD, DEL or CHECK is about.
+ * @throws CniError 4
+ */
+export function parseAttachment({ env }: CniRequest): AttachmentId {
+  const { CNI_CONTAINERID: containerID = '', CNI_IFNAME: ifname = '' } = env;
+  // The rules of DEL, which asks for nothing but these two.
+  const problem = environmentProblem({
+    CNI_COMMAND: 'DEL',
+    CNI_CONTAINERID: containerID,
+    CNI_IFNAME: ifname,
+  });
+  if (problem !== undefined) {
+    throw new CniError(ErrorCode.invalidEnvironment, problem);
+  }
+  if (containerID.length > MAX_CONTAINER_ID) {
+    throw new CniError(
+      ErrorCode.invalidEnvironment,
+      `CNI_CONTAINERID has ${containerID.length} characters; at most ${MAX_CONTAINER_ID} fit a reservation`,
+    );
+  }
+  return { containerID, ifname };
+}
+
+/**
  * Understands a request of the socket.
  * @throws CniError 1, 4, 6 or 7 (CNI spec, "Error").
  */
 export function parseRequest(request: CniRequest): ParsedRequest {
-  const config = parseConfig(request.config);
+  const config = parseConfig(request.config, request.command);
   const args = parseCniArgs(request.env['CNI_ARGS'] ?? '');
-  const containerID = request.env['CNI_CONTAINERID'] ?? '';
-  const ifname = request.env['CNI_IFNAME'] ?? '';
-  if (request.command === 'ADD' || request.command === 'DEL' || request.command === 'CHECK') {
-    if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/.test(containerID)) {
-      throw new CniError(
-        ErrorCode.invalidEnvironment,
-        `CNI_CONTAINERID ${JSON.stringify(containerID)} is not a container ID`,
-      );
-    }
-    if (!/^[^/:\s\p{Cc}]{1,15}$/u.test(ifname) || ifname === '.' || ifname === '..') {
-      throw new CniError(
-        ErrorCode.invalidEnvironment,
-        `CNI_IFNAME ${JSON.stringify(ifname)} is not an interface name`,
-      );
-    }
-  }
   return {
     command: request.command,
-    id: { containerID, ifname },
+    id: request.command === 'GC' ? { containerID: '', ifname: '' } : parseAttachment(request),
     cniNetwork: config.name,
     config,
     pod: {

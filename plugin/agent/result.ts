@@ -54,15 +54,18 @@ export function mergeDns(all: readonly ResultDns[]): ResultDns {
   };
 }
 
+/** Routes as versions before 1.1.0 know them; those that differed only in what is left out become one. */
+function shortRoutes(routes: readonly ResultRoute[]): ResultRoute[] {
+  return mergeRoutes([routes.map(({ dst, gw }) => ({ dst, ...(gw !== undefined && { gw }) }))]);
+}
+
 function oldFamily(result: NeutralResult, family: 4 | 6): Record<string, unknown> | undefined {
   const own = result.ips.filter((ip) => ip.family === family);
   const ip = own[0];
   if (ip === undefined) {
     return undefined;
   }
-  const routes = result.routes
-    .filter((route) => route.dst.includes(':') === (family === 6))
-    .map(({ dst, gw }) => ({ dst, ...(gw !== undefined && { gw }) }));
+  const routes = shortRoutes(result.routes.filter((route) => route.dst.includes(':') === (family === 6)));
   return {
     ip: ip.address,
     ...(ip.gateway !== undefined && { gateway: ip.gateway }),
@@ -85,8 +88,15 @@ export function assertRepresentable(cniVersion: string, families: readonly (4 | 
   }
 }
 
-/** The abbreviated result of an IPAM plugin (CNI spec, "Delegated plugins (IPAM)"): no `interfaces`. */
+/**
+ * The abbreviated result of an IPAM plugin (CNI spec, "Delegated plugins (IPAM)"): no `interfaces`.
+ * @throws CniError 7 as `assertRepresentable`
+ */
 export function formatResult(result: NeutralResult, cniVersion: string): Record<string, unknown> {
+  assertRepresentable(
+    cniVersion,
+    result.ips.map((ip) => ip.family),
+  );
   if (cniVersion === '0.1.0' || cniVersion === '0.2.0') {
     const ip4 = oldFamily(result, 4);
     const ip6 = oldFamily(result, 6);
@@ -98,7 +108,6 @@ export function formatResult(result: NeutralResult, cniVersion: string): Record<
     };
   }
   const withVersion = cniVersion.startsWith('0.');
-  const fullRoutes = cniVersion === '1.1.0';
   return {
     cniVersion,
     ips: result.ips.map(({ family, address, gateway }) => ({
@@ -106,9 +115,7 @@ export function formatResult(result: NeutralResult, cniVersion: string): Record<
       address,
       ...(gateway !== undefined && { gateway }),
     })),
-    routes: fullRoutes
-      ? result.routes
-      : result.routes.map(({ dst, gw }) => ({ dst, ...(gw !== undefined && { gw }) })),
+    routes: cniVersion === '1.1.0' ? result.routes : shortRoutes(result.routes),
     dns: result.dns,
   };
 }

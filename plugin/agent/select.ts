@@ -15,6 +15,8 @@ export interface PoolSource {
   readonly from: string;
   /** undefined or empty: it names none, and the next source is asked. */
   readonly pools: readonly string[] | undefined;
+  /** How to write it for one interface alone, where it now holds for all. */
+  readonly byInterface?: string | undefined;
 }
 
 /** A pool that may serve, with its family's rivals after it. */
@@ -22,13 +24,15 @@ export interface FamilyGroup {
   readonly family: Family;
   /** In the order in which they are tried. */
   readonly pools: readonly UsablePool[];
+  /** Those that are named and passed over, for messages. */
+  readonly skipped: readonly Objection[];
 }
 
 /** An entry that is compiled, Ready and carries the finalizer. */
 export type UsablePool = PoolEntry & { readonly pool: NonNullable<PoolEntry['pool']> };
 
 /** Why a pool is passed over: `refused` (104) for good, `pending` (11) for now. */
-interface Objection {
+export interface Objection {
   readonly kind: 'refused' | 'pending';
   readonly pool: string;
   readonly family: Family | undefined;
@@ -78,27 +82,30 @@ function group(
   entries: readonly PoolEntry[],
   subject: Subject,
   network: string | undefined,
-): { groups: FamilyGroup[]; objections: Objection[] } {
-  const byFamily = new Map<Family, UsablePool[]>();
-  const objections: Objection[] = [];
+): { groups: FamilyGroup[]; nameless: Objection[] } {
+  const byFamily = new Map<Family, { pools: UsablePool[]; skipped: Objection[] }>();
+  const nameless: Objection[] = [];
   for (const entry of entries) {
     const objection = objectionTo(entry, subject, network);
     const family = entry.pool?.family;
-    const own = family === undefined ? undefined : (byFamily.get(family) ?? []);
-    if (family !== undefined && own !== undefined) {
-      byFamily.set(family, own);
+    if (family === undefined) {
+      nameless.push(...(objection === undefined ? [] : [objection]));
+      continue;
     }
+    const own = byFamily.get(family) ?? { pools: [], skipped: [] };
+    byFamily.set(family, own);
     if (objection !== undefined) {
-      objections.push(objection);
-    } else if (own !== undefined && isUsable(entry)) {
-      own.push(entry);
+      own.skipped.push(objection);
+    } else if (isUsable(entry)) {
+      own.pools.push(entry);
     }
   }
-  return { groups: [...byFamily].map(([family, pools]) => ({ family, pools })), objections };
+  return { groups: [...byFamily].map(([family, own]) => ({ family, ...own })), nameless };
 }
 
-function explain(objections: readonly Objection[]): string {
-  return objections.map((o) => `pool ${o.pool}: ${o.why}`).join('\n');
+/** One line for each pool that is passed over. */
+export function explain(objections: readonly Objection[]): string[] {
+  return objections.map((o) => `pool ${o.pool}: ${o.why}`);
 }
 
 function named(
@@ -109,7 +116,7 @@ function named(
 ): FamilyGroup[] {
   const names = [...new Set(source.pools)];
   const entries = names.flatMap((name) => pools.get(name) ?? []);
-  const { groups, objections } = group(entries, subject, network);
+  const { groups, nameless } = group(entries, subject, network);
   const failures: CniError[] = [];
   const missing = names.filter((name) => !pools.has(name));
   if (missing.length > 0) {
@@ -117,39 +124,43 @@ function named(
       new CniError(
         ErrorCode.poolNotFound,
         `pool ${missing.join(', ')} does not exist`,
-        `named by ${source.from}; kubectl get ippools lists those that do`,
+        [...describe(source), 'kubectl get ippools lists those that do'].join('\n'),
       ),
     );
   }
-  const nameless = objections.filter((o) => o.family === undefined);
-  for (const { family, pools: usable } of groups) {
-    if (usable.length === 0) {
-      failures.push(
-        noneLeft(
-          `IPv${family}`,
-          source.from,
-          objections.filter((o) => o.family === family),
-        ),
-      );
-    }
-  }
+  const empty = groups.filter((g) => g.pools.length === 0);
+  failures.push(...empty.map((g) => noneLeft(g.family, describe(source), g.skipped)));
   // A pool whose family is unknown is skipped like any other, unless nothing else is named.
   if (nameless.length > 0 && groups.length === 0) {
-    failures.push(noneLeft('', source.from, nameless));
+    failures.push(noneLeft(undefined, describe(source), nameless));
   }
   return failOr(groups, failures);
 }
 
-function noneLeft(family: string, from: string, objections: readonly Objection[]): CniError {
-  const pending = objections.some((o) => o.kind === 'pending');
+/** Where pools were named, and how to name them for one interface alone. */
+function describe({ from, byInterface }: PoolSource): string[] {
+  return [
+    `named by ${from}`,
+    ...(byInterface === undefined
+      ? []
+      : [`it holds for every interface; for one alone write ${byInterface}`]),
+  ];
+}
+
+function noneLeft(
+  family: Family | undefined,
+  where: readonly string[],
+  objections: readonly Objection[],
+): CniError {
+  // One that is only not Ready yet may still serve: that is worth another try.
+  const isPending = objections.some((o) => o.kind === 'pending');
   const names = objections.map((o) => o.pool).join(', ');
-  const first = objections[0]?.why ?? 'no pool';
+  const telling = objections.find((o) => !isPending || o.kind === 'pending')?.why ?? '';
+  const pool = `${family === undefined ? '' : `IPv${family}: `}pool ${names}`;
   return new CniError(
-    pending ? ErrorCode.tryAgainLater : ErrorCode.poolNotAllowed,
-    pending
-      ? `${family === '' ? '' : `${family}: `}pool ${names} can not be used yet: ${first}`
-      : `${family === '' ? '' : `${family}: `}pool ${names} may not be used by this pod: ${first}`,
-    `named by ${from}\n${explain(objections)}`,
+    isPending ? ErrorCode.tryAgainLater : ErrorCode.poolNotAllowed,
+    `${pool} ${isPending ? 'can not be used yet' : 'may not be used by this pod'}: ${telling}`,
+    [...where, ...explain(objections)].join('\n'),
   );
 }
 
@@ -170,23 +181,17 @@ function defaults(pools: ReadonlyMap<string, PoolEntry>, subject: Subject, netwo
     const why =
       entries.length === 0
         ? `no pool of network "${network}" has spec.default: true`
-        : explain(entries.flatMap((e) => objectionTo(e, subject, network) ?? []));
+        : explain(entries.flatMap((e) => objectionTo(e, subject, network) ?? [])).join('\n');
     throw new CniError(
       ErrorCode.poolNotFound,
       `nothing names a pool, and no default pool of network "${network}" serves this pod`,
       `${why}\nname pools in the network configuration (ipam.pools) or make one the default (spec.default: true)`,
     );
   }
-  const { groups, objections } = group(admitted, subject, network);
+  const { groups } = group(admitted, subject, network);
   const failures = groups
     .filter((g) => g.pools.length === 0)
-    .map((g) =>
-      noneLeft(
-        `IPv${g.family}`,
-        'spec.default',
-        objections.filter((o) => o.family === g.family),
-      ),
-    );
+    .map((g) => noneLeft(g.family, ['default pools (spec.default)'], g.skipped));
   // Defaults are answered IPv4 first (design, section 4.4), whatever their names.
   return failOr(groups, failures).toSorted((a, b) => a.family - b.family);
 }
@@ -211,11 +216,16 @@ export function selectPools(
   return defaults(pools, subject, network ?? 'default');
 }
 
-/** Those of the entries that may serve this subject now. */
+/** Those of the entries that may serve this subject now, and those that may as soon as they are Ready. */
 export function usablePools(
   entries: readonly PoolEntry[],
   subject: Subject,
   network: string | undefined,
-): UsablePool[] {
-  return entries.filter(isUsable).filter((entry) => objectionTo(entry, subject, network) === undefined);
+): { usable: UsablePool[]; pending: UsablePool[] } {
+  const compiled = entries.filter(isUsable);
+  const objection = (entry: PoolEntry): Objection | undefined => objectionTo(entry, subject, network);
+  return {
+    usable: compiled.filter((entry) => objection(entry) === undefined),
+    pending: compiled.filter((entry) => objection(entry)?.kind === 'pending'),
+  };
 }

@@ -37,10 +37,12 @@ const text = (status: number, body: string): HttpAnswer => ({
   body: `${body}\n`,
 });
 
+/** undefined for a body that is too large; the rest of it is then not read. */
 async function readBody(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request) {
+  // Left alive at the end: the refusal goes out over the same connection.
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     // A request without an encoding yields buffers.
     const data = chunk as Buffer;
     bytes += data.length;
@@ -110,7 +112,12 @@ export async function serveSocket(options: ServerOptions): Promise<AgentServer> 
       answer = text(500, 'internal error');
     }
     const body = Buffer.from(answer.body);
-    response.writeHead(answer.status, { 'content-type': answer.contentType, 'content-length': body.length });
+    response.writeHead(answer.status, {
+      'content-type': answer.contentType,
+      'content-length': body.length,
+      // What is left of a body that was refused must not be taken for the next request.
+      ...(!request.complete && { connection: 'close' }),
+    });
     response.end(body);
   };
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, (request, response) => {
@@ -121,14 +128,14 @@ export async function serveSocket(options: ServerOptions): Promise<AgentServer> 
   });
   fs.mkdirSync(path.dirname(socket), { recursive: true, mode: 0o700 });
   removeOldSocket(socket);
-  // The mode must be right from the first moment: chmod afterwards leaves a gap.
+  // The mode must be right from the first moment: chmod afterwards leaves a gap. `listen` binds before it returns.
   const umask = process.umask(0o177);
   try {
     server.listen(socket);
-    await once(server, 'listening');
   } finally {
     process.umask(umask);
   }
+  await once(server, 'listening');
   server.on('error', (error) => log.error({ error }, 'the socket has an error'));
   return {
     close: async () => {

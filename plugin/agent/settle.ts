@@ -22,12 +22,17 @@ const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 2_000;
 /** Milliseconds for one write; the ADD's own deadline may end it sooner. */
 const WRITE_TIMEOUT_MS = 10_000;
+/** Milliseconds for one read. */
+const READ_TIMEOUT_MS = 5_000;
 
 /** What one ADD carries along. */
 export interface AddContext {
-  /** Monotonic time at which the ADD must have been answered. */
+  /** Monotonic time after which nothing new is begun. */
   readonly deadline: number;
-  /** Names whose write may have happened or may happen yet, although nobody said so. */
+  /**
+   * Names of which some write may have happened, or may happen yet, although nobody said so. A name stays here when a
+   * later write of it is answered: the earlier one may still commit once that reservation is gone again.
+   */
   readonly doubts: Set<string>;
 }
 
@@ -44,10 +49,13 @@ export class Settler {
     this.#options = options;
   }
 
-  /** The reservation as it is now; undefined if there is none. */
+  /**
+   * The reservation as it is now; undefined if there is none.
+   * @throws ApiError if the API does not answer
+   */
   async look(name: string): Promise<IPReservation | undefined> {
     try {
-      return await this.#options.api.get(ipReservations, { name });
+      return await this.#options.api.get(ipReservations, { name }, { timeoutMs: READ_TIMEOUT_MS });
     } catch (error) {
       if (isApiError(error, 'NotFound')) {
         return undefined;
@@ -70,41 +78,11 @@ export class Settler {
     const { clock } = this.#options;
     const start = clock.monotonic();
     let pause = FIRST_PAUSE_MS;
+    let failure: unknown = new Error('there is no time left for it');
+    let wait = 0;
     while (true) {
-      let failure: unknown;
-      try {
-        const left = context.deadline - clock.monotonic();
-        const written = await send(Math.max(1, Math.min(WRITE_TIMEOUT_MS, left)));
-        context.doubts.delete(intent.name);
-        return written;
-      } catch (error) {
-        failure = error;
-      }
-      if (isApiError(failure, 'AlreadyExists', 'TestFailed', 'Conflict', 'NotFound')) {
-        if (!context.doubts.has(intent.name)) {
-          return undefined;
-        }
-        const verdict = await this.#whoseIsIt(intent, context);
-        if (verdict !== 'gone') {
-          return verdict;
-        }
-      } else if (isApiError(failure, 'OutcomeUnknown')) {
-        context.doubts.add(intent.name);
-      } else if (!isApiError(failure, 'Throttled', 'Unreachable')) {
-        throw new CniError(
-          ErrorCode.tryAgainLater,
-          `address ${intent.address} of pool ${intent.pool} can not be claimed: ${messageOf(failure)}`,
-          'the API server refused the reservation; if this persists, check the CRDs, RBAC and the admission policy',
-          failure,
-        );
-      }
-      const throttled = isApiError(failure, 'Throttled') ? (failure.retryAfterMs ?? 0) : 0;
-      const wait = Math.max(throttled, pause * (0.5 + this.#options.random()));
-      pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
       const now = clock.monotonic();
-      const patience = isApiError(failure, 'Unreachable')
-        ? start + UNREACHABLE_PATIENCE_MS
-        : context.deadline;
+      const patience = isApiError(failure, 'Unreachable') ? start + UNREACHABLE_PATIENCE_MS : Infinity;
       if (now + wait >= Math.min(patience, context.deadline)) {
         throw new CniError(
           ErrorCode.tryAgainLater,
@@ -113,33 +91,80 @@ export class Settler {
           failure,
         );
       }
-      await clock.sleep(wait);
+      if (wait > 0) {
+        await clock.sleep(wait);
+      }
+      const attempt = await this.#attempt(intent, context, send);
+      if ('settled' in attempt) {
+        return attempt.settled;
+      }
+      ({ failure } = attempt);
+      const throttled = isApiError(failure, 'Throttled') ? (failure.retryAfterMs ?? 0) : 0;
+      wait = Math.max(throttled, pause * (0.5 + this.#options.random()));
+      pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
+    }
+  }
+
+  /** One write, and after a refusal in doubt one read: settled, or a failure after which to try again. */
+  async #attempt(
+    intent: Intent,
+    context: AddContext,
+    send: (timeoutMs: number) => Promise<IPReservation>,
+  ): Promise<{ settled: IPReservation | undefined } | { failure: unknown }> {
+    const left = Math.max(1, context.deadline - this.#options.clock.monotonic());
+    try {
+      return { settled: await send(Math.min(WRITE_TIMEOUT_MS, left)) };
+    } catch (error) {
+      if (isApiError(error, 'AlreadyExists', 'TestFailed', 'Conflict', 'NotFound')) {
+        return context.doubts.has(intent.name) ? this.#whoseIsIt(intent, error) : { settled: undefined };
+      }
+      if (isApiError(error, 'OutcomeUnknown')) {
+        context.doubts.add(intent.name);
+        return { failure: error };
+      }
+      if (isApiError(error, 'Throttled', 'Unreachable')) {
+        return { failure: error };
+      }
+      if (!isApiError(error)) {
+        // A fault of ours: nobody knows how far it had come.
+        context.doubts.add(intent.name);
+        throw error;
+      }
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `address ${intent.address} of pool ${intent.pool} can not be claimed: ${messageOf(error)}`,
+        'the API server refused the reservation; if this persists, check the CRDs, RBAC and the admission policy',
+        error,
+      );
     }
   }
 
   /**
-   * After an unknown outcome and a refusal: the reservation if it is the intent's own, undefined if it is
-   * somebody else's (the doubt stays: an earlier write may commit after they are gone), 'gone' if there is none.
+   * After an unknown outcome and a refusal: settled if the reservation is the intent's own or somebody else's. The doubt
+   * stays in either case: an earlier write may commit once that reservation is gone.
    */
-  async #whoseIsIt(intent: Intent, context: AddContext): Promise<IPReservation | undefined | 'gone'> {
+  async #whoseIsIt(
+    intent: Intent,
+    refusal: unknown,
+  ): Promise<{ settled: IPReservation | undefined } | { failure: unknown }> {
     let found: IPReservation | undefined;
     try {
       found = await this.look(intent.name);
     } catch (error) {
+      if (isApiError(error, 'Throttled', 'Unreachable')) {
+        return { failure: error };
+      }
       throw new CniError(
         ErrorCode.tryAgainLater,
         `whether address ${intent.address} of pool ${intent.pool} was claimed can not be found out: ${messageOf(error)}`,
-        'the API server is away or overloaded; the runtime will try again',
+        'the API server is away or refuses; the runtime will try again',
         error,
       );
     }
-    if (found === undefined) {
-      return intent.origin === 'created' ? 'gone' : undefined;
+    if (found === undefined && intent.origin === 'created') {
+      // It was there a moment ago, and is free now.
+      return { failure: refusal };
     }
-    if (!isOwnedBy(found.spec, intent.owner)) {
-      return undefined;
-    }
-    context.doubts.delete(intent.name);
-    return found;
+    return { settled: found !== undefined && isOwnedBy(found.spec, intent.owner) ? found : undefined };
   }
 }

@@ -40,11 +40,11 @@ export interface Attachment {
   readonly claims: readonly Claim[];
   /** What ADD answered; absent for an attachment that was adopted. */
   readonly result?: NeutralResult;
-  /** Milliseconds since the Unix epoch when ADD was answered. */
+  /** Milliseconds since the Unix epoch when the ADD came in: a DEL that was called later means this attachment. */
   readonly addedAt: number;
 }
 
-/** An address that is about to be written and whose write is not yet known to have happened or not. */
+/** An address that is about to be written, or of which some write may still happen although nobody waits for it. */
 export interface Intent {
   readonly name: string;
   readonly network: string;
@@ -56,8 +56,16 @@ export interface Intent {
 
 export type JournalRecord =
   | { readonly t: 'intent'; readonly intent: Intent }
-  /** ADD is answered: its intents are resolved but for those whose reservation is named. */
-  | { readonly t: 'bound'; readonly attachment: Attachment; readonly doubts?: readonly string[] }
+  /**
+   * ADD is answered: its intents are resolved but for those whose reservation is named. `replaces` is the key of the
+   * attachment whose addresses these were: one record, or a crash would leave both or neither.
+   */
+  | {
+      readonly t: 'bound';
+      readonly attachment: Attachment;
+      readonly doubts?: readonly string[];
+      readonly replaces?: string;
+    }
   /** ADD has failed: its intents are resolved but for those whose reservation is named. */
   | { readonly t: 'failed'; readonly key: string; readonly doubts: readonly string[] }
   /** An intent (by `intentKey`) turned out to have had no effect, or its effect is undone. */
@@ -67,19 +75,53 @@ export type JournalRecord =
   /** The API has the release of all addresses of the attachment, or they were no longer its own. */
   | { readonly t: 'released'; readonly key: string }
   /** The attachment is no more, and its addresses are somebody else's or nobody's: there is nothing to release. */
-  | { readonly t: 'dropped'; readonly key: string };
+  | { readonly t: 'dropped'; readonly key: string }
+  /** A first comparison with the API has ended: from now on what the journal does not have is left over. */
+  | { readonly t: 'complete' };
+
+const KINDS: ReadonlySet<string> = new Set<JournalRecord['t']>([
+  'intent',
+  'bound',
+  'failed',
+  'resolved',
+  'release',
+  'released',
+  'dropped',
+  'complete',
+]);
+
+/**
+ * A record as it was written.
+ * @throws Error for anything else, such as the record of a newer version
+ */
+export function parseRecord(line: string): JournalRecord {
+  // Only this program writes journals: what has a known kind is a record of that kind.
+  const value = JSON.parse(line) as JournalRecord | null;
+  if (typeof value !== 'object' || value === null || !KINDS.has(value.t)) {
+    throw new Error('it is no record of this version');
+  }
+  return value;
+}
 
 export interface State {
   readonly attachments: Map<string, Attachment>;
-  /** Pod UID, ifname and CNI network to the key of the attachment that has them: what a new sandbox rebinds. */
-  readonly byInterface: Map<string, string>;
+  /** Pod UID, ifname and CNI network to the keys of the attachments that have them: what a new sandbox rebinds. */
+  readonly byInterface: Map<string, Set<string>>;
   readonly releasing: Map<string, Attachment>;
   /** By `intentKey`. */
   readonly intents: Map<string, Intent>;
+  /** False until the attachments of this node were once compared with the API: the table may lack some. */
+  isComplete: boolean;
 }
 
 export function emptyState(): State {
-  return { attachments: new Map(), byInterface: new Map(), releasing: new Map(), intents: new Map() };
+  return {
+    attachments: new Map(),
+    byInterface: new Map(),
+    releasing: new Map(),
+    intents: new Map(),
+    isComplete: false,
+  };
 }
 
 /** Two attachments may be in doubt about one name: an intent belongs to both. */
@@ -105,11 +147,36 @@ function remove(state: State, key: string): Attachment | undefined {
   if (attachment !== undefined) {
     state.attachments.delete(key);
     const byInterface = interfaceKey(attachment.owner);
-    if (byInterface !== undefined && state.byInterface.get(byInterface) === key) {
-      state.byInterface.delete(byInterface);
+    if (byInterface !== undefined) {
+      const keys = state.byInterface.get(byInterface);
+      keys?.delete(key);
+      if (keys?.size === 0) {
+        state.byInterface.delete(byInterface);
+      }
     }
   }
   return attachment;
+}
+
+/** The newest attachment of the same pod's interface in another sandbox; undefined if there is none. */
+export function otherSandbox(state: State, owner: AttachmentOwner): string | undefined {
+  const byInterface = interfaceKey(owner);
+  const keys = byInterface === undefined ? undefined : state.byInterface.get(byInterface);
+  const own = attachmentKey(owner);
+  const addedAt = (key: string): number => state.attachments.get(key)?.addedAt ?? 0;
+  return [...(keys ?? [])].filter((key) => key !== own).toSorted((a, b) => addedAt(b) - addedAt(a))[0];
+}
+
+/** True if the attachment has this reservation, or is giving it back. */
+export function hasClaim(state: State, key: string, name: string): boolean {
+  return [state.attachments.get(key), state.releasing.get(key)].some(
+    (attachment) => attachment?.claims.some((claim) => claim.name === name) ?? false,
+  );
+}
+
+/** The intents of this attachment that are not resolved. */
+export function intentsOf(state: State, key: string): Intent[] {
+  return [...state.intents.values()].filter((intent) => attachmentKey(intent.owner) === key);
 }
 
 /** Changes `state` by one record. Records of things that are not there change nothing. */
@@ -121,9 +188,14 @@ export function applyRecord(state: State, record: JournalRecord): void {
     case 'bound': {
       const key = attachmentKey(record.attachment.owner);
       const byInterface = interfaceKey(record.attachment.owner);
+      if (record.replaces !== undefined) {
+        remove(state, record.replaces);
+      }
+      remove(state, key);
       state.attachments.set(key, record.attachment);
       if (byInterface !== undefined) {
-        state.byInterface.set(byInterface, key);
+        const keys = state.byInterface.get(byInterface) ?? new Set();
+        state.byInterface.set(byInterface, keys.add(key));
       }
       dropIntents(state, key, record.doubts ?? []);
       return;
@@ -137,7 +209,9 @@ export function applyRecord(state: State, record: JournalRecord): void {
     case 'release': {
       const attachment = remove(state, record.key);
       if (attachment !== undefined) {
-        state.releasing.set(record.key, attachment);
+        // What an earlier life of the same attachment still gives back must not be forgotten.
+        const earlier = state.releasing.get(record.key)?.claims ?? [];
+        state.releasing.set(record.key, { ...attachment, claims: [...earlier, ...attachment.claims] });
       }
       return;
     }
@@ -147,12 +221,15 @@ export function applyRecord(state: State, record: JournalRecord): void {
     case 'released':
       state.releasing.delete(record.key);
       return;
+    case 'complete':
+      state.isComplete = true;
+      return;
   }
 }
 
 /** The fewest records that make this state: what a compacted journal holds. */
 export function recordsOf(state: State): JournalRecord[] {
-  const records: JournalRecord[] = [];
+  const records: JournalRecord[] = state.isComplete ? [{ t: 'complete' }] : [];
   for (const [key, attachment] of state.releasing) {
     records.push({ t: 'bound', attachment }, { t: 'release', key });
   }
@@ -163,4 +240,20 @@ export function recordsOf(state: State): JournalRecord[] {
     records.push({ t: 'intent', intent });
   }
   return records;
+}
+
+/** Addresses of the network that attachments have, give back or are about to get. */
+export function* ownAddresses(state: State, network: string): Generator<string> {
+  for (const attachment of [...state.attachments.values(), ...state.releasing.values()]) {
+    for (const claim of attachment.claims) {
+      if (claim.network === network) {
+        yield claim.address;
+      }
+    }
+  }
+  for (const intent of state.intents.values()) {
+    if (intent.network === network) {
+      yield intent.address;
+    }
+  }
 }

@@ -8,11 +8,19 @@
  * - One Table list, and live reads only for what differs.
  */
 
-import { ipReservations } from '../../crds/resources.ts';
+import { API_VERSION, ipReservations } from '../../crds/resources.ts';
 import { type ReservationRow, reservationRowDecoder } from '../../crds/row.ts';
 import type { IPReservation } from '../../crds/types.ts';
 import { parseAddress } from '../../ipam/address.ts';
-import { bindNew, isOwnedBy, sinceMs, takeReleased } from '../../ipam/reservation.ts';
+import {
+  bindNew,
+  isOwnedBy,
+  rebind,
+  sinceMs,
+  type Transition,
+  takeHeld,
+  takeReleased,
+} from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { isApiError } from '../../kube/errors.ts';
@@ -23,7 +31,7 @@ import type { KeyedLock } from './lock.ts';
 import { type OwnerResolver, podMatches } from './owners.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { type Attachment, type AttachmentOwner, type Claim, intentKey, interfaceKey } from './state.ts';
+import { type AttachmentOwner, type Claim, hasClaim, intentKey, intentsOf, otherSandbox } from './state.ts';
 import { claimOf } from './writer.ts';
 
 /** Milliseconds before a reservation that no attachment has is taken for left over. */
@@ -43,21 +51,25 @@ export interface NodeSyncOptions {
   readonly onConflict: (address: string) => void;
 }
 
+/** An answer that another try of the same would get again. */
+function isRefusal(error: unknown): boolean {
+  return isApiError(error) && !isApiError(error, 'Unreachable', 'OutcomeUnknown', 'Throttled');
+}
+
 export class NodeSync {
   readonly #options: NodeSyncOptions;
-  #adoptAll: boolean;
 
   constructor(options: NodeSyncOptions) {
     this.#options = options;
-    this.#adoptAll = options.journal.isNew;
   }
 
   /**
-   * Compares once and mends what differs.
+   * Compares once and mends what differs. What the API server refuses for one attachment is logged and does not keep the
+   * others from being mended.
    * @throws ApiError or CniError 11 if the API does not answer; what was mended until then stays
    */
   async compare(): Promise<void> {
-    const { api, journal, lock, node } = this.#options;
+    const { api, journal, node } = this.#options;
     const known = [...journal.state.attachments];
     const { columns, rows } = await api.listTable(ipReservations, {
       fieldSelector: `spec.owner.node=${node}`,
@@ -65,16 +77,32 @@ export class NodeSync {
     const byName = new Map(rows.map(reservationRowDecoder(columns)).map((row) => [row.name, row]));
     for (const [key, attachment] of known) {
       if (attachment.claims.some((claim) => !isBoundTo(byName.get(claim.name), attachment.owner))) {
-        await lock.run(key, () => this.#mend(key));
+        await this.#exclusively(key, () => this.#mend(key));
       }
     }
     for (const row of byName.values()) {
       const owner = rowOwner(row, node);
       if (owner !== undefined && row.state === 'Bound') {
-        await lock.run(attachmentKey(owner), () => this.#surplus(row, owner));
+        await this.#exclusively(attachmentKey(owner), () => this.#surplus(row, owner));
       }
     }
-    this.#adoptAll = false;
+    if (!journal.state.isComplete) {
+      journal.append({ t: 'complete' });
+    }
+  }
+
+  async #exclusively(key: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await this.#options.lock.run(key, work);
+    } catch (error) {
+      if (!isRefusal(error)) {
+        throw error;
+      }
+      this.#options.log.error(
+        { attachment: key, error },
+        'the API server refuses to mend what differs; it is tried again at the next comparison',
+      );
+    }
   }
 
   /** The attachment's reservations are not all as the journal has them. Everything is looked at again, live. */
@@ -85,95 +113,104 @@ export class NodeSync {
       return;
     }
     const { owner } = attachment;
+    const lives = await Promise.all(
+      attachment.claims.map(async (claim) => ({ claim, live: await settler.look(claim.name) })),
+    );
+    const isAlive = await this.#isAlive(owner);
     const claims: Claim[] = [];
-    for (const claim of attachment.claims) {
-      const live = await settler.look(claim.name);
+    for (const { claim, live } of lives) {
       if (live !== undefined && isOwnedBy(live.spec, owner)) {
         claims.push(claimOf(live));
-      } else if (!(await this.#isAlive(owner))) {
-        log.info(
-          { attachment: key, address: claim.address },
-          'dropped an attachment whose owner and reservation are gone',
-        );
-        journal.append({ t: 'dropped', key });
-        return;
-      } else {
-        claims.push((await this.#assert(claim, attachment, live)) ?? claim);
+      } else if (isAlive) {
+        claims.push((await this.#assert(claim, owner, live)) ?? claim);
       }
     }
-    journal.append({ t: 'bound', attachment: { ...attachment, claims }, doubts: this.#doubtsOf(owner) });
+    if (claims.length === 0) {
+      log.info({ attachment: key }, 'dropped an attachment whose owner and reservations are gone');
+      journal.append({ t: 'dropped', key });
+      return;
+    }
+    journal.append({ t: 'bound', attachment: { ...attachment, claims }, doubts: this.#doubtsOf(key) });
   }
 
   /** Writes a live attachment's reservation again; undefined if it is somebody else's now. */
   async #assert(
     claim: Claim,
-    { owner }: Attachment,
+    owner: AttachmentOwner,
     live: IPReservation | undefined,
   ): Promise<Claim | undefined> {
-    const { api, clock, log, onConflict } = this.#options;
-    const address = parseAddress(claim.address);
-    const binding = {
-      pool: claim.pool,
-      owner,
-      ...(claim.holder !== undefined && { holder: claim.holder }),
-      now: clock.now(),
-    };
-    try {
-      let object: IPReservation | undefined;
-      if (live === undefined) {
-        const spec = bindNew({ ...binding, network: claim.network, address });
-        object = await api.create(ipReservations, {
-          apiVersion: 'ipam.berth.dev/v1alpha1',
-          kind: 'IPReservation',
-          metadata: { name: claim.name },
-          spec,
-        });
-      } else if (live.spec.state === 'Released') {
-        const { patch } = takeReleased(claim, binding);
-        object = await api.patch(ipReservations, { name: claim.name }, patch);
-      }
-      if (object !== undefined) {
-        log.warn(
-          { address: claim.address, pod: `${owner.namespace}/${owner.name}` },
-          'a live attachment had lost its reservation; it is written again',
-        );
-        return claimOf(object);
-      }
-    } catch (error) {
-      if (!isApiError(error, 'AlreadyExists', 'TestFailed', 'NotFound')) {
-        throw error;
-      }
+    const { journal, log, onConflict } = this.#options;
+    const fields = { address: claim.address, owner };
+    const isOurs = [...journal.state.intents.values()].some(
+      (intent) => live !== undefined && intent.name === claim.name && isOwnedBy(live.spec, intent.owner),
+    );
+    if (isOurs) {
+      // A new sandbox of this pod was about to take it over when the agent died: its ADD or the doubt list decides.
+      return undefined;
+    }
+    const written = await this.#write(claim, owner, live);
+    if (written !== undefined) {
+      log.warn(fields, 'a live attachment had lost its reservation; it is written again');
+      return claimOf(written);
     }
     log.error(
-      {
-        address: claim.address,
-        pod: `${owner.namespace}/${owner.name}`,
-        interface: owner.ifname,
-        other: live?.spec.owner ?? live?.spec.holder,
-      },
+      { ...fields, other: live?.spec.owner ?? live?.spec.holder },
       'a live attachment has an address that is reserved for somebody else; delete one of the two pods',
     );
     onConflict(claim.address);
     return undefined;
   }
 
+  /** From what an older state of the API may show back to what the attachment has; undefined where it is not ours. */
+  async #write(
+    claim: Claim,
+    owner: AttachmentOwner,
+    live: IPReservation | undefined,
+  ): Promise<IPReservation | undefined> {
+    const { api, clock } = this.#options;
+    const { pool, holder, name, network } = claim;
+    const now = clock.now();
+    const binding = { pool, owner, ...(holder !== undefined && { holder }), now };
+    try {
+      if (live === undefined) {
+        const spec = bindNew({ ...binding, network, address: parseAddress(claim.address) });
+        const object: IPReservation = {
+          apiVersion: API_VERSION,
+          kind: 'IPReservation',
+          metadata: { name },
+          spec,
+        };
+        return await api.create(ipReservations, object);
+      }
+      const { spec } = live;
+      let step: Transition | undefined;
+      if (spec.state === 'Released') {
+        step = takeReleased(claim, binding);
+      } else if (spec.state === 'Held' && holder !== undefined && spec.holder === holder) {
+        step = takeHeld(claim, { ...binding, holder });
+      } else if (spec.state === 'Bound' && isSameInterface(spec.owner, owner)) {
+        step = rebind(spec, owner, now);
+      }
+      return step === undefined ? undefined : await api.patch(ipReservations, { name }, step.patch);
+    } catch (error) {
+      if (isApiError(error, 'AlreadyExists', 'TestFailed', 'NotFound')) {
+        // Somebody moved it since we looked: the next comparison sees how it ended.
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
   async #surplus(row: ReservationRow, owner: AttachmentOwner): Promise<void> {
     const { journal, clock, log, settler, giveBack } = this.#options;
-    const { attachments, releasing, intents } = journal.state;
+    const { state } = journal;
     const key = attachmentKey(owner);
-    const isKnown = (attachment: Attachment | undefined): boolean =>
-      attachment?.claims.some((claim) => claim.name === row.name) ?? false;
-    if (
-      isKnown(attachments.get(key)) ||
-      isKnown(releasing.get(key)) ||
-      intents.has(intentKey(owner, row.name))
-    ) {
+    if (hasClaim(state, key, row.name) || state.intents.has(intentKey(owner, row.name))) {
       return;
     }
-    const byInterface = interfaceKey(owner);
-    const other = byInterface === undefined ? undefined : journal.state.byInterface.get(byInterface);
-    if (this.#adoptAll || (other === undefined && (await this.#isAlive(owner)))) {
-      await this.#adopt(row, owner);
+    const hasOther = otherSandbox(state, owner) !== undefined;
+    if (!state.isComplete || (!hasOther && (await this.#isAlive(owner)))) {
+      await this.#adopt(row.name, owner);
       return;
     }
     if (clock.now() - (sinceMs(row) ?? 0) < SURPLUS_AGE_MS) {
@@ -186,35 +223,29 @@ export class NodeSync {
     }
   }
 
-  async #adopt(row: ReservationRow, owner: AttachmentOwner): Promise<void> {
-    const { journal, settler, log, clock } = this.#options;
-    const live = await settler.look(row.name);
+  async #adopt(name: string, owner: AttachmentOwner): Promise<void> {
+    const { journal, settler, log } = this.#options;
+    const live = await settler.look(name);
     if (live === undefined || !isOwnedBy(live.spec, owner)) {
       return;
     }
-    const present = journal.state.attachments.get(attachmentKey(owner));
-    const cniNetwork = live.spec.owner?.cniNetwork;
-    const { result: _incomplete, ...kept } = present ?? {
-      owner: { ...owner, ...(cniNetwork !== undefined && { cniNetwork }) },
+    const key = attachmentKey(owner);
+    // Its answer was made for fewer addresses.
+    const { result: _incomplete, ...present } = journal.state.attachments.get(key) ?? {
+      owner: { ...live.spec.owner, ...owner, kind: live.spec.owner?.kind ?? owner.kind },
       claims: [],
-      addedAt: sinceMs(row) ?? clock.now(),
+      addedAt: sinceMs(live.spec) ?? 0,
     };
-    log.info(
-      { reservation: row.name, attachment: attachmentKey(owner) },
-      'adopted a reservation of this node',
-    );
+    log.info({ reservation: name, attachment: key }, 'adopted a reservation of this node');
     journal.append({
       t: 'bound',
-      attachment: { ...kept, claims: [...kept.claims, claimOf(live)] },
-      doubts: this.#doubtsOf(owner),
+      attachment: { ...present, claims: [...present.claims, claimOf(live)] },
+      doubts: this.#doubtsOf(key),
     });
   }
 
-  #doubtsOf(owner: AttachmentOwner): string[] {
-    const key = attachmentKey(owner);
-    return [...this.#options.journal.state.intents.values()]
-      .filter((intent) => attachmentKey(intent.owner) === key)
-      .map((intent) => intent.name);
+  #doubtsOf(key: string): string[] {
+    return intentsOf(this.#options.journal.state, key).map((intent) => intent.name);
   }
 
   /** True if a live GET shows the owner on this node. The node itself is alive: we run on it. */
@@ -223,8 +254,18 @@ export class NodeSync {
       return owner.kind === 'Node';
     }
     const pod = await this.#options.owners.livePod(owner.namespace, owner.name);
-    return pod !== undefined && owner.uid !== undefined && podMatches(pod, owner.uid, this.#options.node);
+    return (
+      pod !== undefined &&
+      !pod.isTerminal &&
+      owner.uid !== undefined &&
+      podMatches(pod, owner.uid, this.#options.node)
+    );
   }
+}
+
+/** The same pod's same interface, in whatever sandbox. */
+function isSameInterface(a: IPReservation['spec']['owner'], b: AttachmentOwner): boolean {
+  return b.uid !== undefined && a?.uid === b.uid && a.ifname === b.ifname && a.node === b.node;
 }
 
 function isBoundTo(row: ReservationRow | undefined, owner: AttachmentOwner): boolean {

@@ -1,9 +1,9 @@
 /** What the agent keeps of the objects that it watches: the rest would only cost memory. */
 import type { KubeObject, ObjectMeta } from '../../kube/api.ts';
 import type { Node, Pod } from '../../kube/core.ts';
+import { MIRROR_ANNOTATION } from './owners.ts';
 
 const OUR_ANNOTATIONS = 'ipam.berth.dev/';
-const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 
 function annotationsOf(metadata: ObjectMeta): Record<string, string> {
   const kept = Object.entries(metadata.annotations ?? {}).filter(
@@ -25,6 +25,7 @@ function identity(metadata: ObjectMeta): ObjectMeta {
 
 export function trimPod(pod: Pod): Pod {
   const { ownerReferences } = pod.metadata;
+  const phase = pod.status?.phase;
   return {
     metadata: {
       ...identity(pod.metadata),
@@ -32,6 +33,7 @@ export function trimPod(pod: Pod): Pod {
       ...(ownerReferences !== undefined && { ownerReferences }),
     },
     ...(pod.spec?.nodeName !== undefined && { spec: { nodeName: pod.spec.nodeName } }),
+    ...(phase !== undefined && { status: { phase } }),
   };
 }
 

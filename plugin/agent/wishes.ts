@@ -3,15 +3,15 @@
  *
  * Everything read here was written by users: it is compared and quoted, never used as a path, selector or format.
  */
-import { type Address, type Family, formatAddress, parseAddress } from '../../ipam/address.ts';
-import { cidrContains } from '../../ipam/cidr.ts';
+import { type Address, type Family, formatAddress } from '../../ipam/address.ts';
+import { cidrContains, parseInterfaceAddress } from '../../ipam/cidr.ts';
 import { IpamError } from '../../ipam/errors.ts';
 import { ErrorCode } from '../protocol.ts';
-import { CniError, combine } from './errors.ts';
+import { CniError, combine, messageOf } from './errors.ts';
 import type { PodFacts } from './owners.ts';
 import type { PoolEntry } from './pools.ts';
 import type { ParsedRequest } from './request.ts';
-import type { FamilyGroup, PoolSource, UsablePool } from './select.ts';
+import type { FamilyGroup, PoolSource, UsablePool, usablePools } from './select.ts';
 
 export const POOLS_ANNOTATION = 'ipam.berth.dev/pools';
 export const IPS_ANNOTATION = 'ipam.berth.dev/ips';
@@ -39,6 +39,27 @@ function malformed(annotation: string, why: string): CniError {
   );
 }
 
+/** The JSON form. */
+function byInterface(annotation: string, text: string): Map<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw malformed(annotation, messageOf(error));
+  }
+  const entries = new Map<string, unknown>(Object.entries(parsed ?? {}));
+  for (const [key, items] of entries) {
+    const isList = Array.isArray(items) && items.every((item) => typeof item === 'string');
+    if (typeof items !== 'string' && !isList) {
+      throw malformed(
+        annotation,
+        `the value of ${JSON.stringify(key)} is neither a string nor a list of strings`,
+      );
+    }
+  }
+  return entries;
+}
+
 /**
  * An annotation's value for one interface, in either form: a comma list for all, or JSON by ifname or cniNetwork.
  * @param annotation how an error message calls it
@@ -55,25 +76,13 @@ export function annotationFor(
   if (trimmed === '') {
     return undefined;
   }
+  if (/^["[]/.test(trimmed)) {
+    throw malformed(annotation, 'JSON that is no object');
+  }
   if (!trimmed.startsWith('{')) {
     return splitList(trimmed);
   }
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(trimmed);
-  } catch (error) {
-    throw malformed(annotation, error instanceof Error ? error.message : String(error));
-  }
-  const entries = new Map(Object.entries(parsed ?? {}));
-  for (const [key, items] of entries) {
-    const isList = Array.isArray(items) && items.every((item) => typeof item === 'string');
-    if (typeof items !== 'string' && !isList) {
-      throw malformed(
-        annotation,
-        `the value of ${JSON.stringify(key)} is neither a string nor a list of strings`,
-      );
-    }
-  }
+  const entries = byInterface(annotation, trimmed);
   const own: unknown = entries.get(ifname) ?? entries.get(cniNetwork);
   const items = typeof own === 'string' ? [own] : Array.isArray(own) ? own.map(String) : [];
   const list = items.flatMap(splitList);
@@ -88,31 +97,24 @@ export function poolSources(
 ): PoolSource[] {
   const { config, id, cniNetwork } = request;
   const args = config.args?.cni?.pools;
-  const ofPod = `annotation ${POOLS_ANNOTATION} of pod ${pod?.namespace}/${pod?.name}`;
-  const ofNamespace = `annotation ${POOLS_ANNOTATION} of namespace ${pod?.namespace}`;
+  const annotation = (of: string, value: string | undefined): PoolSource => {
+    const from = `annotation ${POOLS_ANNOTATION} of ${of}`;
+    const pools = annotationFor(from, value, id.ifname, cniNetwork);
+    const isForAll = pools !== undefined && value?.trim().startsWith('{') === false;
+    return { from, pools, ...(isForAll && { byInterface: JSON.stringify({ [id.ifname]: pools }) }) };
+  };
   return [
     { from: 'args.cni.pools', pools: typeof args === 'string' ? splitList(args) : args },
-    { from: ofPod, pools: annotationFor(ofPod, pod?.annotations[POOLS_ANNOTATION], id.ifname, cniNetwork) },
-    {
-      from: ofNamespace,
-      pools: annotationFor(ofNamespace, namespaceAnnotations?.[POOLS_ANNOTATION], id.ifname, cniNetwork),
-    },
+    annotation(`pod ${pod?.namespace}/${pod?.name}`, pod?.annotations[POOLS_ANNOTATION]),
+    annotation(`namespace ${pod?.namespace}`, namespaceAnnotations?.[POOLS_ANNOTATION]),
     { from: 'ipam.pools of the network configuration', pools: config.ipam.pools },
   ];
 }
 
 function parseWish(text: string, from: string): Wish {
-  const [address = '', prefix, ...more] = text.trim().split('/');
-  const badPrefix = more.length > 0 || (prefix !== undefined && !/^(0|[1-9]\d{0,2})$/.test(prefix));
   try {
-    if (badPrefix) {
-      throw new IpamError('InvalidCidr', text, 'the prefix length is not a number');
-    }
-    return {
-      address: parseAddress(address),
-      prefixLength: prefix === undefined ? undefined : Number(prefix),
-      from,
-    };
+    const { address, prefixLength } = parseInterfaceAddress(text.trim());
+    return { address, prefixLength, from };
   } catch (error) {
     if (error instanceof IpamError) {
       throw new CniError(
@@ -171,11 +173,13 @@ function checkedPrefix(address: string, earlier: Wish | undefined, wish: Wish): 
   return earlier?.prefixLength ?? prefixLength;
 }
 
+const OUTSIDE = 'it lies outside its subnet';
+
 /** Why this pool does not give this address by value; undefined if it does. */
 function refusalOf(entry: UsablePool, wish: Wish): string | undefined {
   const { pool } = entry;
   if (pool.family !== wish.address.family || !cidrContains(pool.subnet, wish.address)) {
-    return `it lies outside its subnet`;
+    return OUTSIDE;
   }
   if (pool.staticRequests === 'Deny') {
     return 'the pool gives no addresses by value (spec.staticRequests: Deny)';
@@ -197,11 +201,12 @@ function refusalOf(entry: UsablePool, wish: Wish): string | undefined {
 
 /**
  * The pool that gives each wish.
- * @throws CniError 103 with every pool's reason
+ * @param pools those that may serve, and those that may as soon as they are Ready
+ * @throws CniError 103 with every pool's reason, 11 where a pool that is not Ready yet may have the address
  */
 export function placeWishes(
   wishes: readonly Wish[],
-  candidates: readonly UsablePool[],
+  { usable: candidates, pending }: ReturnType<typeof usablePools>,
 ): { wish: Wish; pool: UsablePool }[] {
   const placed: { wish: Wish; pool: UsablePool }[] = [];
   const failures: CniError[] = [];
@@ -212,8 +217,19 @@ export function placeWishes(
       continue;
     }
     const text = formatAddress(wish.address);
+    const coming = pending.find((entry) => refusalOf(entry, wish) === undefined);
+    if (coming !== undefined) {
+      failures.push(
+        new CniError(
+          ErrorCode.tryAgainLater,
+          `requested address ${text} can not be given yet: the operator has not declared pool ${coming.name} Ready`,
+          `asked for by ${wish.from}`,
+        ),
+      );
+      continue;
+    }
     const reasons = candidates.map((entry) => ({ name: entry.name, why: refusalOf(entry, wish) ?? '' }));
-    const telling = reasons.find((r) => r.why !== 'it lies outside its subnet') ?? reasons[0];
+    const telling = reasons.find((r) => r.why !== OUTSIDE) ?? reasons[0];
     failures.push(
       new CniError(
         ErrorCode.addressNotAllowed,

@@ -1,5 +1,5 @@
 /** One reservation written for an attachment: the intent in the journal first, then one guarded write. */
-import { ipReservations } from '../../crds/resources.ts';
+import { API_VERSION, ipReservations } from '../../crds/resources.ts';
 import type { IPReservation } from '../../crds/types.ts';
 import { type Address, formatAddress } from '../../ipam/address.ts';
 import { reservationName } from '../../ipam/name.ts';
@@ -69,7 +69,7 @@ export class ReservationWriter {
     return this.#write(entry, address, 'created', context, (name, timeoutMs) =>
       api.create(
         ipReservations,
-        { apiVersion: 'ipam.berth.dev/v1alpha1', kind: 'IPReservation', metadata: { name }, spec },
+        { apiVersion: API_VERSION, kind: 'IPReservation', metadata: { name }, spec },
         { timeoutMs },
       ),
     );
