@@ -2,29 +2,17 @@ import { describe, expect, it } from 'vitest';
 import { type Widget, widgetKind, widgets } from './apicontract.ts';
 import { ApiError } from './errors.ts';
 import { type Handler, Informer, type InformerOptions } from './informer.ts';
-import type { Log } from './log.ts';
 import { MemoryApi, type MemoryCall } from './memory.ts';
 import { FakeClock, settle } from './testing/fakeclock.ts';
 import { failOnLeakedTimers } from './testing/leaks.ts';
+import { type RecordingLog, recordingLog } from './testing/recordinglog.ts';
 
 failOnLeakedTimers();
-
-interface Lines extends Log {
-  readonly lines: { readonly level: string; readonly message: string; readonly fields: object }[];
-}
-
-function recordingLog(): Lines {
-  const lines: Lines['lines'] = [];
-  const write = (level: string) => (fields: object, message: string) => {
-    lines.push({ level, message, fields });
-  };
-  return { lines, debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') };
-}
 
 interface World {
   readonly clock: FakeClock;
   readonly api: MemoryApi;
-  readonly log: Lines;
+  readonly log: RecordingLog;
   readonly informer: Informer<Widget>;
   /** What the handler heard: `add a`, `update a 1>2`, `delete a`. */
   readonly heard: string[];
