@@ -67,7 +67,7 @@ async function podReads(): Promise<number> {
   const metrics = await agent.show('/metrics');
   const lines = metrics
     .split('\n')
-    .filter((line) => /^berth_agent_api_requests_total\{verb="get",resource="pods"/.test(line));
+    .filter((line) => line.startsWith('berth_agent_api_requests_total{verb="get",resource="pods"'));
   return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
 }
 

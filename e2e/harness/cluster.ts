@@ -19,8 +19,8 @@ export interface ClusterOptions {
   readonly operatorFlags?: Readonly<Record<string, string>>;
   /** CPU list of etcd and the API server, as `taskset -c` takes it. */
   readonly apiServerCpus?: string;
-  /** What runs as agent. Defaults to the built one. */
-  readonly agentScript?: string;
+  /** A module that node loads before the agents, as --import takes it. */
+  readonly agentPreload?: string;
   /** CPU list of agents and operator. */
   readonly programCpus?: string;
   readonly log?: (line: string) => void;
@@ -41,14 +41,20 @@ export class NodeAgent {
   readonly stateDir: string;
   readonly program: Program;
 
-  constructor(node: string, directory: string, kubeconfig: string, cpus: string | undefined, script: string) {
+  constructor(
+    node: string,
+    directory: string,
+    kubeconfig: string,
+    options: Pick<ClusterOptions, 'programCpus' | 'agentPreload'> = {},
+  ) {
     this.node = node;
     this.socket = join(directory, `${node}.sock`);
     this.stateDir = join(directory, node);
     this.program = new Program({
-      script,
+      script: artefacts.agent,
+      preload: options.agentPreload,
       logFile: join(directory, `agent-${node}.log`),
-      cpus,
+      cpus: options.programCpus,
       flags: {
         kubeconfig,
         'node-name': node,
@@ -249,10 +255,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     isUp: operatorIsUp,
   });
   const agentConfig = await controlPlane.userKubeconfig('berth-agent');
-  const script = options.agentScript ?? artefacts.agent;
-  const agents = new Map(
-    names.map((name) => [name, new NodeAgent(name, directory, agentConfig, options.programCpus, script)]),
-  );
+  const agents = new Map(names.map((name) => [name, new NodeAgent(name, directory, agentConfig, options)]));
   const cluster = new Cluster({ controlPlane, directory, api, operator, agents });
   try {
     await controlPlane.applyCrds();

@@ -23,6 +23,8 @@ export const nodePath: string = join(root, 'node_modules/.bin/node');
 export interface ProgramOptions {
   /** What node runs. */
   readonly script: string;
+  /** A module that node loads before it. */
+  readonly preload?: string | undefined;
   readonly flags: Readonly<Record<string, string>>;
   readonly logFile: string;
   /** CPU list as `taskset -c` takes it. */
@@ -63,14 +65,15 @@ export class Program {
 
   /** Starts it without waiting until it serves. */
   async spawn(): Promise<void> {
-    const { script, flags, logFile, cpus, detached, wrapper = [] } = this.#options;
+    const { script, preload, flags, logFile, cpus, detached, wrapper = [] } = this.#options;
     const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
-    const [command = nodePath, ...rest] = [...wrapper, nodePath, script, ...args];
+    const imports = preload === undefined ? [] : ['--import', preload];
+    const [command = nodePath, ...rest] = [...wrapper, nodePath, ...imports, script, ...args];
     this.#logStart = sizeOf(logFile);
     this.#id = await startServer({ command, args: rest, logFile, cpus, detached: detached ?? false });
   }
 
-  /** Starts it and waits until it serves. @throws Error with the end of its log if it does not within 30 s */
+  /** Starts it and waits until it serves. @throws Error with the end of its log if it does not within 60 s */
   async start(): Promise<void> {
     await this.spawn();
     await this.whenUp();
@@ -85,7 +88,7 @@ export class Program {
         ended = !this.isRunning;
         return ended || (await isUp(this.log()));
       },
-      { timeoutMs: 30_000, onTimeout: () => tail(this.log()) },
+      { timeoutMs: 60_000, onTimeout: () => tail(this.log()) },
     );
     if (ended) throw new Error(`${script} has ended before it served:\n${tail(this.log())}`);
   }
