@@ -7,7 +7,6 @@
 import * as fs from 'node:fs';
 import { ipPools } from '../../crds/resources.ts';
 import type { IPPool } from '../../crds/types.ts';
-import { Candidates } from '../../ipam/candidates.ts';
 import type { Api, KubeObject, Resource } from '../../kube/api.ts';
 import type { Clock, Random } from '../../kube/clock.ts';
 import { type Node, namespaces, nodes, type Pod, pods } from '../../kube/core.ts';
@@ -15,32 +14,15 @@ import { isApiError } from '../../kube/errors.ts';
 import { Informer, type InformerOptions } from '../../kube/informer.ts';
 import type { Log } from '../../kube/log.ts';
 import type { ProbeOptions } from '../../process/httpserver.ts';
-import { Attachments } from './attachments.ts';
-import { Claimer } from './claim.ts';
-import { DeleteQueue } from './deletes.ts';
-import { DoubtList } from './doubts.ts';
 import { CniError } from './errors.ts';
-import { ExactClaimer } from './exact.ts';
-import { GiveBack } from './giveback.ts';
-import { Handler } from './handler.ts';
 import type { Journal } from './journal.ts';
-import { KeyedLock } from './lock.ts';
 import { Marker } from './marker.ts';
 import type { AgentMetrics } from './metrics.ts';
-import { Occupancy } from './occupancy.ts';
-import { AddOutcome } from './outcome.ts';
-import { OwnerResolver, podFacts } from './owners.ts';
-import { PoolTable } from './pools.ts';
-import { Rebinder } from './rebind.ts';
-import { Releaser } from './release.ts';
+import { podFacts } from './owners.ts';
+import { buildParts, type Parts } from './parts.ts';
 import { type AgentServer, serveSocket } from './server.ts';
-import { Settler } from './settle.ts';
 import { agentRoutes } from './show.ts';
-import { ownAddresses } from './state.ts';
-import { Surroundings } from './surroundings.ts';
-import { NodeSync } from './sync.ts';
 import { trimNamespace, trimNode, trimPod } from './trim.ts';
-import { ReservationWriter } from './writer.ts';
 
 /** Milliseconds between comparisons with the API, on average; each is jittered by a quarter. */
 const COMPARE_EVERY_MS = 600_000;
@@ -69,25 +51,17 @@ export function journalGauges(journal: Journal): ConstructorParameters<typeof Ag
 
 export class Agent {
   readonly #options: AgentOptions;
-  readonly #pools: PoolTable;
   readonly #poolWatch: Informer<IPPool>;
   readonly #podWatch: Informer<Pod>;
   readonly #namespaceWatch: Informer<KubeObject>;
   readonly #nodeWatch: Informer<Node>;
-  readonly #releaser: Releaser;
-  readonly #doubts: DoubtList;
-  readonly #sync: NodeSync;
-  readonly #deletes: DeleteQueue;
+  readonly #parts: Parts;
   readonly #marker: Marker;
-  readonly #handler: Handler;
   #ready = false;
 
   constructor(options: AgentOptions) {
     this.#options = options;
-    const { api, clock, random, log, journal, node, metrics } = options;
-    const lock = new KeyedLock();
-    const occupancy = new Occupancy({ api, clock, own: (network) => ownAddresses(journal.state, network) });
-    this.#pools = new PoolTable((name) => occupancy.forgetExhausted(name));
+    const { node } = options;
     this.#poolWatch = this.#watch({ resource: ipPools });
     this.#podWatch = this.#watch({
       resource: pods,
@@ -100,73 +74,21 @@ export class Agent {
       fieldSelector: `metadata.name=${node}`,
       transform: trimNode,
     });
-    this.#poolWatch.addHandler({
-      onAdd: (pool) => this.#pools.set(pool),
-      onUpdate: (_old, pool) => this.#pools.set(pool),
-      onDelete: (pool) => this.#pools.delete(pool),
-    });
-    const owners = new OwnerResolver({
-      api,
-      node,
+    this.#parts = buildParts({
+      ...options,
       cachedPod: (namespace, name) => {
         const pod = this.#podWatch.store.get(`${namespace}/${name}`);
         return pod === undefined ? undefined : podFacts(pod);
       },
+      cachedNode: () => this.#nodeWatch.store.get(node),
+      cachedNamespace: (name) => this.#namespaceWatch.store.get(name),
     });
-    const settler = new Settler({ api, clock, random });
-    const giveBack = new GiveBack({ api, clock, log, pools: this.#pools, occupancy });
-    this.#releaser = new Releaser({ clock, log, journal, lock, giveBack });
-    this.#doubts = new DoubtList({ clock, log, journal, lock, settler, giveBack });
-    const writer = new ReservationWriter({ api, clock, journal, settler });
-    const candidates = new Candidates(random);
-    const onConflict = (): void => metrics.conflict();
-    const claimer = new Claimer({ clock, random, occupancy, candidates, writer, onConflict });
-    const outcome = new AddOutcome({ log, journal, giveBack, doubts: this.#doubts });
-    const attachments = new Attachments({
-      clock,
-      journal,
-      lock,
-      owners,
-      occupancy,
-      claimer,
-      settler,
-      outcome,
-      exact: new ExactClaimer({ occupancy, settler, writer }),
-      rebinder: new Rebinder({ api, clock, journal, lock, settler, outcome, releaser: this.#releaser }),
-      pools: this.#pools,
-      releaser: this.#releaser,
-      surroundings: new Surroundings({
-        api,
-        cachedNode: () => this.#nodeWatch.store.get(node),
-        cachedNamespace: (name) => this.#namespaceWatch.store.get(name),
-      }),
-    });
-    this.#sync = new NodeSync({
-      api,
-      clock,
-      log,
-      node,
-      journal,
-      lock,
-      owners,
-      settler,
-      giveBack,
-      onConflict: () => metrics.addressConflict(),
-    });
-    const { stateDir } = options;
-    this.#marker = new Marker({ stateDir, clock, log });
-    this.#deletes = new DeleteQueue({
-      stateDir,
-      clock,
-      log,
-      addedAt: (key) => journal.state.attachments.get(key)?.addedAt,
-      del: (id) => attachments.delLater(id),
-    });
-    this.#handler = new Handler({
-      attachments,
-      clock,
-      log,
-      onAnswered: (command, code, seconds) => metrics.answered(command, code, seconds),
+    this.#marker = new Marker(options);
+    const { pools } = this.#parts;
+    this.#poolWatch.addHandler({
+      onAdd: (pool) => pools.set(pool),
+      onUpdate: (_old, pool) => pools.set(pool),
+      onDelete: (pool) => pools.delete(pool),
     });
   }
 
@@ -197,9 +119,9 @@ export class Agent {
       await this.#start(signal);
       const server = await this.#serve();
       background.push(
-        this.#releaser.run(stop.signal),
-        this.#doubts.run(stop.signal),
-        this.#deletes.run(stop.signal),
+        this.#parts.releaser.run(stop.signal),
+        this.#parts.doubts.run(stop.signal),
+        this.#parts.deletes.run(stop.signal),
         this.#compareNowAndThen(stop.signal),
       );
       this.#ready = true;
@@ -219,7 +141,7 @@ export class Agent {
     while (true) {
       signal.throwIfAborted();
       try {
-        await this.#sync.compare();
+        await this.#parts.sync.compare();
         break;
       } catch (error) {
         if (!isApiError(error) && !(error instanceof CniError)) {
@@ -230,7 +152,7 @@ export class Agent {
       await clock.sleep(START_RETRY_MS, signal);
     }
     metrics.synced(clock.now());
-    await this.#deletes.drain();
+    await this.#parts.deletes.drain();
     this.#marker.make();
   }
 
@@ -240,8 +162,8 @@ export class Agent {
     return serveSocket({
       socket,
       log,
-      handle: (request) => this.#handler.handle(request),
-      probes: { ...this.probes, routes: agentRoutes({ journal, pools: this.#pools, config }) },
+      handle: (request) => this.#parts.handler.handle(request),
+      probes: { ...this.probes, routes: agentRoutes({ journal, pools: this.#parts.pools, config }) },
     });
   }
 
@@ -250,7 +172,7 @@ export class Agent {
     while (!signal.aborted) {
       try {
         await clock.sleep(COMPARE_EVERY_MS * (0.75 + random() / 2), signal);
-        await this.#sync.compare();
+        await this.#parts.sync.compare();
         metrics.synced(clock.now());
       } catch (error) {
         if (!signal.aborted) {

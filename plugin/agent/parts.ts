@@ -1,0 +1,116 @@
+/** The agent's parts and how they are put together, apart from what feeds them (watches) and asks them (the socket). */
+import { Candidates } from '../../ipam/candidates.ts';
+import type { Api, KubeObject } from '../../kube/api.ts';
+import type { Clock, Random } from '../../kube/clock.ts';
+import type { Log } from '../../kube/log.ts';
+import { Attachments } from './attachments.ts';
+import { Claimer } from './claim.ts';
+import { DeleteQueue } from './deletes.ts';
+import { DoubtList } from './doubts.ts';
+import { ExactClaimer } from './exact.ts';
+import { GiveBack } from './giveback.ts';
+import { Handler } from './handler.ts';
+import type { Journal } from './journal.ts';
+import { KeyedLock } from './lock.ts';
+import type { AgentMetrics } from './metrics.ts';
+import { Occupancy } from './occupancy.ts';
+import { AddOutcome } from './outcome.ts';
+import { OwnerResolver, type PodFacts } from './owners.ts';
+import { PoolTable } from './pools.ts';
+import { Rebinder } from './rebind.ts';
+import { Releaser } from './release.ts';
+import { Settler } from './settle.ts';
+import { ownAddresses } from './state.ts';
+import { Surroundings } from './surroundings.ts';
+import { NodeSync } from './sync.ts';
+import { ReservationWriter } from './writer.ts';
+
+export interface PartsOptions {
+  readonly node: string;
+  readonly stateDir: string;
+  readonly api: Api;
+  readonly journal: Journal;
+  readonly metrics: AgentMetrics;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** What the watches have; undefined for what they have not shown (yet). */
+  readonly cachedPod: (namespace: string, name: string) => PodFacts | undefined;
+  readonly cachedNode: () => KubeObject | undefined;
+  readonly cachedNamespace: (name: string) => KubeObject | undefined;
+}
+
+export interface Parts {
+  /** To be fed by a watch. */
+  readonly pools: PoolTable;
+  readonly occupancy: Occupancy;
+  readonly attachments: Attachments;
+  readonly handler: Handler;
+  readonly releaser: Releaser;
+  readonly doubts: DoubtList;
+  readonly sync: NodeSync;
+  readonly deletes: DeleteQueue;
+}
+
+export function buildParts(options: PartsOptions): Parts {
+  const { api, clock, random, log, journal, node, metrics, stateDir } = options;
+  const lock = new KeyedLock();
+  const occupancy = new Occupancy({ api, clock, own: (network) => ownAddresses(journal.state, network) });
+  const pools = new PoolTable((name) => occupancy.forgetExhausted(name));
+  const owners = new OwnerResolver({ api, node, cachedPod: options.cachedPod });
+  const settler = new Settler({ api, clock, random });
+  const giveBack = new GiveBack({ api, clock, log, pools, occupancy });
+  const releaser = new Releaser({ clock, log, journal, lock, giveBack });
+  const doubts = new DoubtList({ clock, log, journal, lock, settler, giveBack });
+  const writer = new ReservationWriter({ api, clock, journal, settler });
+  const candidates = new Candidates(random);
+  const onConflict = (): void => metrics.conflict();
+  const outcome = new AddOutcome({ log, journal, giveBack, doubts });
+  const attachments = new Attachments({
+    clock,
+    journal,
+    lock,
+    owners,
+    occupancy,
+    claimer: new Claimer({ clock, random, occupancy, candidates, writer, onConflict }),
+    settler,
+    outcome,
+    exact: new ExactClaimer({ occupancy, settler, writer }),
+    rebinder: new Rebinder({ api, clock, journal, lock, settler, outcome, releaser }),
+    pools,
+    releaser,
+    surroundings: new Surroundings(options),
+  });
+  return {
+    pools,
+    occupancy,
+    attachments,
+    releaser,
+    doubts,
+    handler: new Handler({
+      attachments,
+      clock,
+      log,
+      onAnswered: (command, code, seconds) => metrics.answered(command, code, seconds),
+    }),
+    sync: new NodeSync({
+      api,
+      clock,
+      log,
+      node,
+      journal,
+      lock,
+      owners,
+      settler,
+      giveBack,
+      onConflict: () => metrics.addressConflict(),
+    }),
+    deletes: new DeleteQueue({
+      stateDir,
+      clock,
+      log,
+      addedAt: (key) => journal.state.attachments.get(key)?.addedAt,
+      del: (id) => attachments.delLater(id),
+    }),
+  };
+}
