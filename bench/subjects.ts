@@ -1,0 +1,179 @@
+/** What is measured: raw creates, the agent through its socket, and whole processes. */
+import { spawn } from 'node:child_process';
+import { ipReservations } from '../crds/resources.ts';
+import type { IPReservation } from '../crds/types.ts';
+import type { NodeAgent, TestPod } from '../e2e/harness/cluster.ts';
+import { type CniCall, type CniOutcome, callBinary, podArgs } from '../e2e/harness/cni.ts';
+import type { Address } from '../ipam/address.ts';
+import { reservationName } from '../ipam/name.ts';
+import { bindNew } from '../ipam/reservation.ts';
+import type { Api } from '../kube/api.ts';
+import { measure } from './load.ts';
+import type { SocketClient } from './socketclient.ts';
+import type { Round } from './stats.ts';
+
+/** The network of the raw creates: their addresses must not be in the agent's way. */
+const RAW_NETWORK = 'raw';
+const RAW_POOL = 'raw';
+const FIRST_ADDRESS = 0x0b_00_00_00n;
+
+function addressAt(index: number): Address {
+  return { family: 4, value: FIRST_ADDRESS + BigInt(index) };
+}
+
+function assertSuccess(outcome: CniOutcome): void {
+  if (outcome.exitCode !== 0) throw new Error(`a call failed: ${outcome.stdout}`);
+}
+
+/** Creates of the same object as an ADD's, by the client that the agent has: the limit of what an ADD can reach. */
+export class RawCreates {
+  readonly #api: Api;
+  readonly #pod: TestPod;
+  readonly #now: () => number;
+  #used = 0;
+
+  constructor(api: Api, pod: TestPod, now: () => number) {
+    this.#api = api;
+    this.#pod = pod;
+    this.#now = now;
+  }
+
+  run(callers: number, operations: number): Promise<Round> {
+    const first = this.#used;
+    this.#used += operations;
+    return measure(callers, operations, async (index) => {
+      await this.#api.create(ipReservations, this.#object(first + index));
+    });
+  }
+
+  /** Removes what `run` made since the last call. Not measured. */
+  async clean(): Promise<void> {
+    const { items } = await this.#api.list(ipReservations, { fieldSelector: `spec.network=${RAW_NETWORK}` });
+    await measure(16, items.length, async (index) => {
+      await this.#api.delete(ipReservations, { name: items[index]?.metadata.name ?? '' });
+    });
+  }
+
+  #object(index: number): IPReservation {
+    const address = addressAt(index);
+    const { namespace, name, uid, node } = this.#pod;
+    return {
+      apiVersion: 'ipam.berth.dev/v1alpha1',
+      kind: 'IPReservation',
+      metadata: { name: reservationName(RAW_NETWORK, address) },
+      spec: bindNew({
+        network: RAW_NETWORK,
+        address,
+        pool: RAW_POOL,
+        owner: {
+          kind: 'Pod',
+          namespace,
+          name,
+          uid,
+          node,
+          containerID: `c-${uid}`,
+          ifname: `e${index}`,
+          cniNetwork: 'bench',
+        },
+        now: this.#now(),
+      }),
+    };
+  }
+}
+
+/** Attachments of one node's pods, added and deleted again. */
+export class AgentCalls {
+  readonly #agent: NodeAgent;
+  readonly #client: SocketClient;
+  readonly #pods: readonly TestPod[];
+  #used = 0;
+
+  constructor(agent: NodeAgent, client: SocketClient, pods: readonly TestPod[]) {
+    this.#agent = agent;
+    this.#client = client;
+    this.#pods = pods;
+  }
+
+  /** ADDs, then DELs of the same attachments, with as many callers. */
+  async run(callers: number, operations: number): Promise<{ add: Round; del: Round }> {
+    const add = await this.addOnly(callers, operations);
+    return { add, del: await this.delLast(callers, operations) };
+  }
+
+  addOnly(callers: number, operations: number): Promise<Round> {
+    const first = this.#used;
+    this.#used += operations;
+    return measure(callers, operations, async (index) => {
+      assertSuccess(await this.#client.call(this.#call('ADD', first + index)));
+    });
+  }
+
+  /** DELs of what was added last. */
+  delLast(callers: number, operations: number): Promise<Round> {
+    const first = this.#used - operations;
+    return measure(callers, operations, async (index) => {
+      assertSuccess(await this.#client.call(this.#call('DEL', first + index)));
+    });
+  }
+
+  /** ADDs through the compiled binary, one after the other; the attachments are deleted again, not measured. */
+  async runBinary(binary: string, operations: number): Promise<Round> {
+    const first = this.#used;
+    this.#used += operations;
+    const round = await measure(1, operations, async (index) => {
+      assertSuccess(await callBinary(binary, this.#call('ADD', first + index)));
+    });
+    await this.delLast(8, operations);
+    return round;
+  }
+
+  /** Every attachment is a pod's own interface: a second one of the same name would be a restarted sandbox. */
+  #call(command: CniCall['command'], index: number): CniCall {
+    const pod = this.#pods[index % this.#pods.length];
+    if (pod === undefined) throw new Error('no pods');
+    return {
+      command,
+      containerID: `c-${pod.uid}`,
+      ifname: `e${index}`,
+      args: podArgs(pod),
+      config: {
+        cniVersion: '1.1.0',
+        name: 'bench',
+        type: 'bridge',
+        ipam: this.#agent.ipam({ pools: ['bench'] }),
+      },
+    };
+  }
+}
+
+/** The reference plugin for one node, with files: the floor for any plugin that is a process. */
+export async function runHostLocal(
+  binary: string,
+  dataDir: string,
+  first: number,
+  operations: number,
+): Promise<Round> {
+  return measure(1, operations, async (index) => {
+    const call: CniCall = {
+      command: 'ADD',
+      containerID: `h${first + index}`,
+      ifname: 'eth0',
+      config: {
+        cniVersion: '1.1.0',
+        name: 'bench',
+        type: 'bridge',
+        ipam: { type: 'host-local', dataDir, ranges: [[{ subnet: '10.99.0.0/16' }]] },
+      },
+    };
+    assertSuccess(await callBinary(binary, call));
+  });
+}
+
+/** Starting a process that does nothing: what any plugin pays, and what this load generator adds. */
+export function startNothing(): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('/bin/true', [], { stdio: 'ignore' });
+    child.on('error', reject);
+    child.on('close', () => resolve());
+  });
+}
