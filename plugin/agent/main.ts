@@ -1,4 +1,5 @@
 /** The node agent as a process: flags, credentials, endpoints. */
+import '../../process/lean.ts';
 import * as z from 'zod';
 import { connect } from '../../kube/client.ts';
 import { systemClock, systemRandom } from '../../kube/clock.ts';
