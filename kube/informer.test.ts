@@ -267,11 +267,15 @@ describe('410 Expired', () => {
 describe('silence', () => {
   it('of 90 s (no event, no bookmark) leads to a new list', async () => {
     const world = await synced(['a']);
+    // From now on nothing is heard on any watch, as on one from the future.
+    world.api.holdWatches();
+    await world.api.delete(widgets, { name: 'a' });
+    world.calls.length = 0;
     await world.clock.advance(89_999);
     expect(world.calls).toEqual([]);
     await world.clock.advance(1);
     await world.clock.advance(800);
-    expect(world.calls).toEqual(['list', 'watch']);
+    expect(world.heard).toEqual(['delete a unseen']);
     await world.stop();
   });
 

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
+import type { Dispatcher } from 'undici';
 import { expect, it } from 'vitest';
-import { LineSplitter } from './watchstream.ts';
+import { FakeClock } from './testing/fakeclock.ts';
+import { LineSplitter, WatchStream } from './watchstream.ts';
 
 it('cuts lines however the bytes arrive', () => {
   const cuts = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 });
@@ -28,4 +30,57 @@ it('leaves empty lines out, and knows how much of a line is pending', () => {
   expect(splitter.push(Buffer.from('\n\na\n\nbc'))).toEqual(['a']);
   expect(splitter.pending).toBe(2);
   expect(splitter.push(Buffer.from('d\n'))).toEqual(['bcd']);
+});
+
+it('holds the server back while more than a thousand lines wait, and lets it go on when they are read', async () => {
+  let paused = false;
+  const controller: Dispatcher.DispatchController = {
+    aborted: false,
+    get paused() {
+      return paused;
+    },
+    reason: null,
+    abort: () => undefined,
+    pause: () => {
+      paused = true;
+    },
+    resume: () => {
+      paused = false;
+    },
+  };
+  const stream = new WatchStream({ clock: new FakeClock(), timeoutMs: 1000, maxLineBytes: 1000 });
+  stream.onRequestStart(controller);
+  stream.onResponseStart(controller, 200, {});
+  const lines = (count: number): Buffer => Buffer.from('x\n'.repeat(count));
+  stream.onResponseData(controller, lines(1000));
+  expect(paused).toBe(false);
+  stream.onResponseData(controller, lines(1));
+  expect(paused).toBe(true);
+  for (let i = 0; i < 1000; i += 1) await stream.next();
+  expect(paused).toBe(true);
+  await stream.next();
+  expect(paused).toBe(false);
+  stream.stop();
+});
+
+it('a reader that is slow for longer than the idle time-out does not end the watch', async () => {
+  const clock = new FakeClock();
+  const noop = (): undefined => undefined;
+  let aborts = 0;
+  const abort = (): void => {
+    aborts += 1;
+  };
+  const controller = { aborted: false, paused: false, reason: null, abort, pause: noop, resume: noop };
+  const stream = new WatchStream({ clock, timeoutMs: 1000, idleTimeoutMs: 100, maxLineBytes: 1000 });
+  stream.onRequestStart(controller);
+  stream.onResponseStart(controller, 200, {});
+  stream.onResponseData(controller, Buffer.from('x\n'.repeat(1001)));
+  await clock.advance(1000);
+  expect(aborts).toBe(0);
+  for (let i = 0; i < 1001; i += 1) expect(await stream.next()).toBe('x');
+  // Now it is the server who is silent.
+  const next = expect(stream.next()).rejects.toThrow('no event and no bookmark for 100 ms');
+  await clock.advance(200);
+  await next;
+  expect(clock.pendingTimers).toBe(0);
 });
