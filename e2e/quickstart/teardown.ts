@@ -61,10 +61,11 @@ export async function tearDown(places: Places): Promise<Removed> {
   return { processes, namespaces, files };
 }
 
-/** Removes the parents of `directory` up to `outermost` as long as nothing else is in them. */
+/** Removes the parent of `directory`, which has our name, and those up to `outermost`, unless something else is in them. */
 async function removeEmptyParents(directory: string, outermost: string): Promise<void> {
-  for (let path = directory; path !== outermost && path !== dirname(path); ) {
-    path = dirname(path);
+  const parent = dirname(directory);
+  const last = outermost.length < parent.length ? outermost : parent;
+  for (let path = parent; path.length >= last.length; path = dirname(path)) {
     if (existsSync(path)) {
       if ((await readdir(path)).length > 0) return;
       await rmdir(path);
