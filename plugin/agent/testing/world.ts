@@ -125,6 +125,7 @@ export class TestNode {
   onAppend: ((record: JournalRecord) => void) | undefined;
   #alive = { yes: true };
   #stop = new AbortController();
+  #death = Promise.withResolvers<void>();
   #process: { journal: Journal; parts: Parts; metrics: AgentMetrics };
 
   constructor(world: World, name: string) {
@@ -132,6 +133,11 @@ export class TestNode {
     this.name = name;
     this.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'berth-agent-'));
     this.#process = this.#begin();
+  }
+
+  /** Settles when the present process is killed. */
+  get death(): Promise<void> {
+    return this.#death.promise;
   }
 
   get journal(): Journal {
@@ -156,6 +162,7 @@ export class TestNode {
     const life = { yes: true };
     this.#alive = life;
     this.#stop = new AbortController();
+    this.#death = Promise.withResolvers();
     const journal = openJournal({
       stateDir: this.directory,
       now: clock.now(),
@@ -203,6 +210,7 @@ export class TestNode {
   /** SIGKILL: nothing of this process happens any more; what it sent may still arrive. */
   kill(): void {
     this.#alive.yes = false;
+    this.#death.resolve();
     this.#stop.abort(new Error('killed'));
     this.journal.close();
   }
@@ -408,14 +416,14 @@ export class World {
   }
 
   /** The outcome of work that needs time to pass. */
-  async finish<R>(work: Promise<R>, limitMs: number = 120_000): Promise<R> {
+  async finish<R>(work: Promise<R>, limitMs: number = 120_000, stepMs: number = 50): Promise<R> {
     let isDone = false;
     const settled = work.finally(() => {
       isDone = true;
     });
     // It is awaited below; a rejection must not count as unhandled until then.
     settled.catch(() => undefined);
-    for (let passed = 0; !isDone && passed < limitMs; passed += 50) await this.clock.advance(50);
+    for (let passed = 0; !isDone && passed < limitMs; passed += stepMs) await this.clock.advance(stepMs);
     if (!isDone) throw new Error(`not done after ${limitMs} ms`);
     return settled;
   }
