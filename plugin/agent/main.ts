@@ -34,9 +34,9 @@ const nodeNameFlag: Flag<string> = {
 
 const metricsAddressFlag: Flag<HostPort> = {
   schema: hostPortSchema,
-  description: 'where /metrics, /healthz and /readyz are served',
+  description: 'where /healthz, /readyz and /metrics are answered',
   placeholder: 'host:port',
-  default: '127.0.0.1:9473',
+  default: ':9465',
 };
 
 await runProgram(
