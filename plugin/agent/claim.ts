@@ -149,6 +149,10 @@ export class Claimer {
         if (listed) {
           return this.#released(entry, context);
         }
+        if (occupancy.isExhausted(entry.name)) {
+          // Somebody else of this agent has just listed it, while we tried the last ones.
+          return undefined;
+        }
         await this.#refresh(entry);
         listed = true;
         continue;

@@ -201,45 +201,42 @@ export class NodeSync {
     }
   }
 
-  async #surplus(row: ReservationRow, owner: AttachmentOwner): Promise<void> {
+  async #surplus(row: ReservationRow, seen: AttachmentOwner): Promise<void> {
     const { journal, clock, log, settler, giveBack } = this.#options;
     const { state } = journal;
-    const key = attachmentKey(owner);
-    if (hasClaim(state, key, row.name) || state.intents.has(intentKey(owner, row.name))) {
-      return;
-    }
-    const hasOther = otherSandbox(state, owner) !== undefined;
-    if (!state.isComplete || (!hasOther && (await this.#isAlive(owner)))) {
-      await this.#adopt(row.name, owner);
-      return;
-    }
-    if (clock.now() - (sinceMs(row) ?? 0) < SURPLUS_AGE_MS) {
+    const key = attachmentKey(seen);
+    if (hasClaim(state, key, row.name) || state.intents.has(intentKey(seen, row.name))) {
       return;
     }
     const live = await settler.look(row.name);
-    if (live !== undefined && isOwnedBy(live.spec, owner)) {
+    if (live === undefined || !isOwnedBy(live.spec, seen)) {
+      return;
+    }
+    // A row does not say all of its owner.
+    const owner: AttachmentOwner = { ...seen, ...live.spec.owner, kind: live.spec.owner?.kind ?? seen.kind };
+    const hasOther = otherSandbox(state, owner) !== undefined;
+    if (!state.isComplete || (!hasOther && (await this.#isAlive(owner)))) {
+      this.#adopt(live, owner);
+    } else if (clock.now() - (sinceMs(live.spec) ?? 0) >= SURPLUS_AGE_MS) {
       log.warn({ reservation: row.name, attachment: key }, 'releasing a reservation that no attachment has');
       await giveBack.release(claimOf(live), owner);
     }
   }
 
-  async #adopt(name: string, owner: AttachmentOwner): Promise<void> {
-    const { journal, settler, log } = this.#options;
-    const live = await settler.look(name);
-    if (live === undefined || !isOwnedBy(live.spec, owner)) {
-      return;
-    }
+  #adopt(live: IPReservation, owner: AttachmentOwner): void {
+    const { journal, log } = this.#options;
     const key = attachmentKey(owner);
     // Its answer was made for fewer addresses.
     const { result: _incomplete, ...present } = journal.state.attachments.get(key) ?? {
-      owner: { ...live.spec.owner, ...owner, kind: live.spec.owner?.kind ?? owner.kind },
+      owner,
       claims: [],
       addedAt: sinceMs(live.spec) ?? 0,
     };
-    log.info({ reservation: name, attachment: key }, 'adopted a reservation of this node');
+    const claim = claimOf(live);
+    log.info({ reservation: claim.name, attachment: key }, 'adopted a reservation of this node');
     journal.append({
       t: 'bound',
-      attachment: { ...present, claims: [...present.claims, claimOf(live)] },
+      attachment: { ...present, claims: [...present.claims, claim] },
       doubts: this.#doubtsOf(key),
     });
   }
