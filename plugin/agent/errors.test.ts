@@ -7,7 +7,7 @@ describe('combine', () => {
     for (let from = 0; from < order.length; from += 1) {
       const [first, ...rest] = order.slice(from).map((code) => new CniError(code, `m${code}`, `d${code}`));
       if (first === undefined) throw new Error('the list is not empty');
-      const [last = first, ...others] = [...rest.toReversed(), first];
+      const [last, ...others] = [...rest.toReversed(), first];
       const combined = combine([last, ...others]);
       expect(combined).toMatchObject({ code: first.code, message: first.message });
       if (rest.length > 0) {

@@ -30,10 +30,13 @@ interface Run {
   readonly result: Promise<IPReservation | undefined>;
 }
 
-function write(
-  world: World,
-  { deadline = 20_000, doubts = [] as string[], origin = 'created' as Intent['origin'] } = {},
-): Run {
+interface Shape {
+  readonly deadline?: number;
+  readonly doubts?: readonly string[];
+  readonly origin?: Intent['origin'];
+}
+
+function write(world: World, { deadline = 20_000, doubts = [], origin = 'created' }: Shape = {}): Run {
   const { api, clock } = world;
   const settler = new Settler({ api, clock, random: () => 0.5 });
   const context: AddContext = { deadline, doubts: new Set(doubts) };

@@ -243,7 +243,8 @@ function mortal(api: Api, life: { yes: boolean }): Api {
     get: (target, verb: keyof Api) => {
       if (verb === 'watch') throw new Error('the tests feed the caches themselves');
       // Each is called with the arguments of its own verb.
-      return (...args: unknown[]) => guarded(() => Reflect.apply(target[verb], target, args));
+      const call = target[verb] as (...args: unknown[]) => Promise<unknown>;
+      return (...args: unknown[]): Promise<unknown> => guarded(() => call.apply(target, args));
     },
   });
 }
@@ -423,6 +424,7 @@ export class World {
     });
     // It is awaited below; a rejection must not count as unhandled until then.
     settled.catch(() => undefined);
+    await this.clock.advance(0);
     for (let passed = 0; !isDone && passed < limitMs; passed += stepMs) await this.clock.advance(stepMs);
     if (!isDone) throw new Error(`not done after ${limitMs} ms`);
     return settled;

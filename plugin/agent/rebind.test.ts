@@ -1,0 +1,186 @@
+import { describe, expect, test } from 'vitest';
+import { ipReservations } from '../../crds/resources.ts';
+import { ApiError } from '../../kube/errors.ts';
+import { rejection } from './testing/refusal.ts';
+import {
+  type CallShape,
+  failing,
+  isWrite,
+  outcomeUnknown,
+  type TestNode,
+  unreachable,
+  World,
+} from './testing/world.ts';
+
+const V6 = 'fd00-0000-0000-0000-0000-0000-0000-0001';
+
+const add = (world: World, node: TestNode, shape: CallShape = {}): Promise<string[]> =>
+  world.finish(
+    node.parts.attachments
+      .add(world.parsed('ADD', shape))
+      .then((result) => result.ips.map((ip) => ip.address)),
+  );
+
+/** A dual-stack attachment of sandbox c1. */
+async function start(): Promise<{ world: World; node: TestNode; old: string[] }> {
+  const world = new World();
+  world.pool('v4', { subnet: '10.0.0.0/29', gateway: '10.0.0.1', allocation: 'Ascending' });
+  world.pool('v6', { subnet: 'fd00::/125', allocation: 'Ascending' });
+  const node = world.node();
+  await world.pod('web');
+  await node.parts.sync.compare();
+  node.work();
+  const old = await add(world, node);
+  world.takeCalls();
+  return { world, node, old };
+}
+
+const keys = (node: TestNode): string[] => [...node.journal.state.attachments.keys()];
+
+describe('a restarted sandbox', () => {
+  test('keeps its addresses with one guarded write each and no read, also in a closed pool', async () => {
+    const { world, node, old } = await start();
+    await using _ = world;
+    world.pool('v4', { subnet: '10.0.0.0/29', disabled: true });
+    expect(await add(world, node, { container: 'c2' })).toEqual(old);
+    expect(world.takeCalls()).toEqual(['patch default.10.0.0.2', `patch default.${V6}`]);
+    expect(world.table).toEqual(['10.0.0.2 Bound c2', 'fd00::1 Bound c2']);
+    expect(keys(node)).toEqual(['c2/eth0']);
+    node.restart();
+    expect(keys(node)).toEqual(['c2/eth0']);
+  });
+
+  test('is not disturbed by the late DEL of the old one, and has its own', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await add(world, node, { container: 'c2' });
+    world.takeCalls();
+    await world.finish(node.parts.attachments.del(world.parsed('DEL')));
+    expect(world.takeCalls()).toEqual([]);
+    await world.finish(node.parts.attachments.del(world.parsed('DEL', { container: 'c2' })));
+    expect(world.table).toEqual([]);
+  });
+
+  test('of another interface, another network or another pod is a new attachment', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await world.pod('other');
+    await add(world, node, { container: 'c2', ifname: 'net1' });
+    await add(world, node, { container: 'c3', name: 'other' });
+    await add(world, node, { container: 'c4', pod: 'other' });
+    expect(keys(node)).toHaveLength(4);
+  });
+
+  test('that lost one address to somebody else gets new ones, and the rest is given back', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await world.direct(() => world.api.delete(ipReservations, { name: 'default.10.0.0.2' }));
+    await world.reservation('10.0.0.2');
+    expect(await add(world, node, { container: 'c2' })).not.toContain('10.0.0.2/29');
+    expect(world.reservations.filter(({ spec }) => spec.owner?.containerID === 'c2')).toHaveLength(2);
+    expect(world.reservations).toHaveLength(3);
+    expect(keys(node)).toEqual(['c2/eth0']);
+  });
+
+  test('while the API is away is 11 and changes nothing: the next try keeps the addresses', async () => {
+    const { world, node, old } = await start();
+    await using _ = world;
+    world.before = failing(isWrite, unreachable);
+    expect((await rejection(add(world, node, { container: 'c2' }))).code).toBe(11);
+    expect(keys(node)).toEqual(['c1/eth0']);
+    world.before = undefined;
+    expect(await add(world, node, { container: 'c3' })).toEqual(old);
+    expect(world.table).toEqual(['10.0.0.2 Bound c3', 'fd00::1 Bound c3']);
+  });
+
+  test('whose answer gets lost finds out that it was done', async () => {
+    const { world, node, old } = await start();
+    await using _ = world;
+    world.after = failing(isWrite, outcomeUnknown, 2);
+    expect(await add(world, node, { container: 'c2' })).toEqual(old);
+    await world.pass(100_000);
+    expect(world.table).toEqual(['10.0.0.2 Bound c2', 'fd00::1 Bound c2']);
+    expect(node.journal.state.intents.size).toBe(0);
+  });
+
+  test('that fails half way leaves nothing behind, of either sandbox', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    const half = (error: () => ApiError): void => {
+      world.before = failing((call) => call.target.endsWith(V6) && isWrite(call), error);
+    };
+    half(() => new ApiError('Forbidden', 'no'));
+    expect((await rejection(add(world, node, { container: 'c2' }))).code).toBe(11);
+    world.before = undefined;
+    await world.pass(120_000);
+    expect(world.table).toEqual([]);
+    expect(node.journal.state).toMatchObject({
+      attachments: new Map(),
+      releasing: new Map(),
+      intents: new Map(),
+    });
+  });
+
+  test('that the journal can not take leaves nothing behind', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    node.onAppend = (record) => {
+      if (record.t === 'bound') throw new Error('ENOSPC');
+    };
+    await expect(add(world, node, { container: 'c2' })).rejects.toThrow('ENOSPC');
+    node.onAppend = undefined;
+    await world.finish(node.parts.attachments.del(world.parsed('DEL')));
+    await world.pass(120_000);
+    expect(world.table).toEqual([]);
+    expect(node.journal.state.attachments.size).toBe(0);
+  });
+});
+
+describe('an agent killed between the writes and the record of a rebind', () => {
+  async function killed(): Promise<{ world: World; node: TestNode; old: string[] }> {
+    const started = await start();
+    const { world, node } = started;
+    node.onAppend = (record) => {
+      if (record.t !== 'bound') return;
+      node.kill();
+      throw new Error('killed');
+    };
+    const call = node.parts.attachments.add(world.parsed('ADD', { container: 'c2' }));
+    call.catch(() => undefined);
+    await world.pass(1_000);
+    expect(world.table).toEqual(['10.0.0.2 Bound c2', 'fd00::1 Bound c2']);
+    node.onAppend = undefined;
+    node.start();
+    expect(keys(node)).toEqual(['c1/eth0']);
+    await node.parts.sync.compare();
+    return started;
+  }
+
+  test('reports no conflict with the pod itself', async () => {
+    const { world, node } = await killed();
+    await using _ = world;
+    expect(world.lines.filter((line) => line.level === 'error')).toEqual([]);
+    expect(await node.metrics.registry.metrics()).toContain('berth_address_conflicts_total 0');
+  });
+
+  test('finishes it when the ADD comes again', async () => {
+    const { world, node, old } = await killed();
+    await using _ = world;
+    expect(await add(world, node, { container: 'c2' })).toEqual(old);
+    node.work();
+    await world.pass(120_000);
+    expect(world.table).toEqual(['10.0.0.2 Bound c2', 'fd00::1 Bound c2']);
+    expect(keys(node)).toEqual(['c2/eth0']);
+  });
+
+  test('gives the addresses back when DELs come instead', async () => {
+    const { world, node } = await killed();
+    await using _ = world;
+    node.work();
+    for (const container of ['c2', 'c1']) {
+      await world.finish(node.parts.attachments.del(world.parsed('DEL', { container })));
+    }
+    await world.pass(120_000);
+    expect(world.table).toEqual([]);
+  });
+});
