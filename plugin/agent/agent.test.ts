@@ -1,5 +1,21 @@
-import { expect, test } from 'vitest';
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import * as http from 'node:http';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { ipPools, ipReservations } from '../../crds/resources.ts';
+import { systemClock, systemRandom } from '../../kube/clock.ts';
+import { pods } from '../../kube/core.ts';
+import { ApiError } from '../../kube/errors.ts';
+import { silentLog } from '../../kube/log.ts';
+import { MemoryApi } from '../../kube/memory.ts';
+import { type CniAnswer, type CniRequest, deleteEntryName, deletesDir, MARKER_FILE } from '../protocol.ts';
+import { Agent, journalGauges, prepareStateDir } from './agent.ts';
+import { type Journal, openJournal } from './journal.ts';
+import { AgentMetrics } from './metrics.ts';
 import { Simulation } from './testing/simulation.ts';
+import { aPool, berthResources } from './testing/world.ts';
 
 const SEEDS = 200;
 
@@ -25,4 +41,175 @@ test('whatever fails and whoever is killed, at rest reservations are exactly the
     if (failure !== undefined) failures.push(failure);
   }
   expect(failures.slice(0, 5), `${failures.length} of ${seeds.length} seeds`).toEqual([]);
+});
+
+describe('the agent as a whole', () => {
+  let directory = '';
+  let stateDir = '';
+  let socket = '';
+  let api = new MemoryApi({ resources: berthResources });
+  let uid = '';
+
+  beforeEach(async () => {
+    directory = fs.mkdtempSync(path.join(os.tmpdir(), 'berth-whole-'));
+    stateDir = path.join(directory, 'state');
+    socket = path.join(directory, 'agent.sock');
+    api = new MemoryApi({ resources: berthResources });
+    const pool = aPool('v4', { default: true });
+    const created = await api.create(ipPools, pool);
+    await api.update(ipPools, { ...created, status: pool.status ?? {} }, { subresource: 'status' });
+    const pod = await api.create(pods, {
+      metadata: { name: 'web', namespace: 'shop' },
+      spec: { nodeName: 'node-1' },
+    });
+    uid = pod.metadata.uid ?? '';
+  });
+
+  afterEach(() => fs.rmSync(directory, { recursive: true }));
+
+  interface Running extends AsyncDisposable {
+    readonly agent: Agent;
+    readonly journal: Journal;
+    readonly ended: Promise<void>;
+    stop(): Promise<void>;
+  }
+
+  function run(): Running {
+    prepareStateDir(stateDir);
+    const journal = openJournal({
+      stateDir,
+      now: 0,
+      onDamage: (setAside) => expect.unreachable(setAside),
+      onCompactionFailed: (error) => expect.unreachable(String(error)),
+    });
+    const agent = new Agent({
+      node: 'node-1',
+      socket,
+      stateDir,
+      api,
+      journal,
+      metrics: new AgentMetrics(journalGauges(journal)),
+      clock: systemClock,
+      random: systemRandom,
+      log: silentLog,
+    });
+    const end = new AbortController();
+    const ended = agent.run(end.signal);
+    const stop = async (): Promise<void> => {
+      end.abort(new Error('stopped by the test'));
+      await ended;
+    };
+    const dispose = async (): Promise<void> => {
+      end.abort();
+      await Promise.allSettled([ended]);
+      journal.close();
+    };
+    return { agent, journal, ended, stop, [Symbol.asyncDispose]: dispose };
+  }
+
+  const request = (command: string, container = 'c1'): CniRequest => ({
+    command,
+    env: {
+      CNI_COMMAND: command,
+      CNI_CONTAINERID: container,
+      CNI_IFNAME: 'eth0',
+      CNI_ARGS: `K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;K8S_POD_UID=${uid}`,
+    },
+    config: JSON.stringify({ cniVersion: '1.1.0', name: 'net', ipam: { type: 'berth' } }),
+  });
+
+  async function ask(method: string, url: string, body?: object): Promise<{ status: number; json: unknown }> {
+    const sent = http.request({ socketPath: socket, method, path: url, agent: false });
+    sent.end(body === undefined ? undefined : JSON.stringify(body));
+    const [response] = (await once(sent, 'response')) as [http.IncomingMessage];
+    const chunks: Buffer[] = [];
+    for await (const chunk of response) chunks.push(chunk as Buffer);
+    const text = Buffer.concat(chunks).toString();
+    return {
+      status: response.statusCode ?? 0,
+      json: text.startsWith('{') || text.startsWith('[') ? JSON.parse(text) : text,
+    };
+  }
+
+  const cni = async (command: string, container?: string): Promise<CniAnswer> =>
+    // The answer of the wire.
+    (await ask('POST', '/v1/cni', request(command, container))).json as CniAnswer;
+  const ready = (running: Running): Promise<void> =>
+    expect.poll(() => running.agent.probes.checks?.readyz(), { timeout: 10_000 }).toBeUndefined();
+  const isMarked = (): boolean => fs.existsSync(path.join(deletesDir(stateDir), MARKER_FILE));
+
+  test('serves ADD and DEL on its socket, shows itself there, and keeps its state to itself', async () => {
+    await using running = run();
+    await ready(running);
+    expect(isMarked()).toBe(true);
+    expect(fs.statSync(stateDir).mode & 0o777).toBe(0o700);
+    const added = await cni('ADD');
+    expect(added.exitCode, added.stdout).toBe(0);
+    const [reservation] = api.objects(ipReservations);
+    const address = reservation?.spec.address ?? '';
+    expect((await ask('GET', '/v1/attachments')).json).toMatchObject({
+      attachments: [{ owner: { containerID: 'c1' }, claims: [{ address }] }],
+      releasing: [],
+      inDoubt: [],
+    });
+    expect((await ask('GET', '/v1/pools')).json).toMatchObject([
+      { name: 'v4', ready: 'True', subnet: '10.0.0.0/29' },
+    ]);
+    expect((await ask('GET', '/v1/config')).json).toEqual({ node: 'node-1', socket, stateDir });
+    expect((await ask('GET', '/metrics')).json).toContain('berth_agent_attachments 1');
+    expect(await cni('DEL')).toEqual({ exitCode: 0, stdout: '' });
+    expect(api.objects(ipReservations)).toEqual([]);
+    await running.stop();
+    expect(fs.existsSync(socket)).toBe(false);
+    expect(api.watches).toBe(0);
+  });
+
+  test('works off queued DELs before it serves', async () => {
+    {
+      await using first = run();
+      await ready(first);
+      await cni('ADD');
+    }
+    const entry = path.join(deletesDir(stateDir), deleteEntryName(Date.now() + 1, 0.5));
+    fs.writeFileSync(entry, JSON.stringify(request('DEL')));
+    await using second = run();
+    await ready(second);
+    expect(fs.existsSync(entry)).toBe(false);
+    expect(second.journal.state.attachments.size).toBe(0);
+    await expect.poll(() => api.objects(ipReservations), { timeout: 10_000 }).toEqual([]);
+  });
+
+  test('does not serve before it has compared, and no marker is made; then it does', async () => {
+    api.hooks = {
+      before: ({ verb, resource }) => {
+        if (verb === 'list' && resource.plural === 'ipreservations')
+          throw new ApiError('Unreachable', 'away');
+      },
+    };
+    await using running = run();
+    await expect.poll(() => api.watches, { timeout: 10_000 }).toBe(4);
+    expect(running.agent.probes.checks?.readyz()).toContain('not yet compared');
+    expect([fs.existsSync(socket), isMarked()]).toEqual([false, false]);
+    api.hooks = {};
+    await ready(running);
+    expect([fs.existsSync(socket), isMarked()]).toEqual([true, true]);
+  });
+
+  test('that is stopped before it serves ends with the reason', async () => {
+    api.hooks = {
+      before: () => {
+        throw new ApiError('Unreachable', 'away');
+      },
+    };
+    await using running = run();
+    await expect(running.stop()).rejects.toThrow('stopped by the test');
+    expect(api.watches).toBe(0);
+  });
+
+  test('that can not have its socket ends with the reason, and leaves nothing running', async () => {
+    fs.writeFileSync(socket, '');
+    await using running = run();
+    await expect(running.ended).rejects.toThrow('not a socket');
+    expect(api.watches).toBe(0);
+  });
 });

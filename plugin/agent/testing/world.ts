@@ -51,6 +51,12 @@ const reservations: MemoryResource = {
   ],
 };
 
+/** Berth's kinds, as an API in memory needs to know them. */
+export const berthResources: readonly MemoryResource[] = [
+  { resource: ipPools, statusSubresource: true },
+  reservations,
+];
+
 /** A line of the log. */
 export interface Line {
   readonly level: 'debug' | 'info' | 'warn' | 'error';
@@ -254,7 +260,7 @@ export class World {
   readonly random: SeededRandom;
   readonly api: MemoryApi = new MemoryApi({
     clock: this.clock,
-    resources: [{ resource: ipPools, statusSubresource: true }, reservations],
+    resources: berthResources,
   });
   readonly lines: Line[] = [];
   readonly log: Log;

@@ -1,0 +1,211 @@
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import * as http from 'node:http';
+import * as net from 'node:net';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { Registry } from 'prom-client';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { silentLog } from '../../kube/log.ts';
+import { CNI_ENDPOINT, type CniAnswer, type CniRequest, MAX_REQUEST_BYTES } from '../protocol.ts';
+import { type AgentServer, type ServerOptions, serveSocket } from './server.ts';
+
+let directory = '';
+let socket = '';
+let servers: AgentServer[] = [];
+
+beforeEach(() => {
+  directory = fs.mkdtempSync(path.join(os.tmpdir(), 'berth-socket-'));
+  socket = path.join(directory, 'run/agent.sock');
+  servers = [];
+});
+
+afterEach(async () => {
+  await Promise.all(servers.map((server) => server.close()));
+  fs.rmSync(directory, { recursive: true });
+});
+
+const cni: CniRequest = { command: 'ADD', env: { CNI_IFNAME: 'eth0' }, config: '{}' };
+const answer: CniAnswer = { exitCode: 0, stdout: '{"ok":"é"}\n' };
+
+async function serve(options: Partial<ServerOptions> = {}): Promise<AgentServer> {
+  const server = await serveSocket({
+    socket,
+    handle: async () => answer,
+    probes: {
+      registry: new Registry(),
+      checks: { healthz: () => undefined, readyz: () => 'not yet' },
+      routes: {
+        '/v1/config': () => ({ status: 200, contentType: 'application/json', body: '{}\n' }),
+        '/broken': () => {
+          throw new Error('no');
+        },
+      },
+    },
+    log: silentLog,
+    ...options,
+  });
+  servers.push(server);
+  return server;
+}
+
+interface Response {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  readonly body: string;
+}
+
+async function ask(method: string, url: string, body?: string | Buffer): Promise<Response> {
+  const request = http.request({ socketPath: socket, method, path: url, agent: false });
+  request.end(body);
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return {
+    status: response.statusCode ?? 0,
+    headers: response.headers,
+    body: Buffer.concat(chunks).toString(),
+  };
+}
+
+describe('POST /v1/cni', () => {
+  test('gives the request to the handler and its answer back, with a length', async () => {
+    const seen: CniRequest[] = [];
+    await serve({
+      handle: async (request) => {
+        seen.push(request);
+        return answer;
+      },
+    });
+    const response = await ask('POST', CNI_ENDPOINT, JSON.stringify(cni));
+    expect(response.status).toBe(200);
+    expect(JSON.parse(response.body)).toEqual(answer);
+    expect(response.headers).toMatchObject({
+      'content-type': 'application/json',
+      'content-length': String(Buffer.byteLength(response.body)),
+    });
+    expect(response.headers).not.toHaveProperty('transfer-encoding');
+    expect(seen).toEqual([cni]);
+  });
+
+  test.each([
+    ['no JSON', '{'],
+    ['no object', '[]'],
+    ['no config', '{"command":"ADD","env":{}}'],
+    ['a variable that is no text', '{"command":"ADD","env":{"A":1},"config":""}'],
+  ])('%s is 400', async (_what, body) => {
+    await serve();
+    expect((await ask('POST', CNI_ENDPOINT, body)).status).toBe(400);
+  });
+
+  test('a body of the greatest size is read, one byte more is 413', async () => {
+    await serve();
+    const frame = JSON.stringify({ ...cni, config: '' }).length;
+    const body = (bytes: number): string => JSON.stringify({ ...cni, config: 'x'.repeat(bytes - frame) });
+    expect((await ask('POST', CNI_ENDPOINT, body(MAX_REQUEST_BYTES))).status).toBe(200);
+    const refused = await ask('POST', CNI_ENDPOINT, body(MAX_REQUEST_BYTES + 1));
+    expect(refused).toMatchObject({ status: 413, body: expect.stringContaining(String(MAX_REQUEST_BYTES)) });
+  });
+
+  test('a handler that fails is 500, and the server goes on', async () => {
+    let fails = true;
+    await serve({ handle: () => (fails ? Promise.reject(new Error('no')) : Promise.resolve(answer)) });
+    expect((await ask('POST', CNI_ENDPOINT, JSON.stringify(cni))).status).toBe(500);
+    fails = false;
+    expect((await ask('POST', CNI_ENDPOINT, JSON.stringify(cni))).status).toBe(200);
+  });
+});
+
+describe('other requests', () => {
+  test.each([
+    ['GET', CNI_ENDPOINT, 405],
+    ['POST', '/healthz', 405],
+    ['GET', '/no', 404],
+    ['GET', '//', 404],
+    ['GET', '/healthz', 200],
+    ['GET', '/readyz', 503],
+    ['GET', '/metrics', 200],
+    ['GET', '/v1/config?x=1', 200],
+    ['GET', '/broken', 500],
+  ])('%s %s is %i', async (method, url, status) => {
+    await serve();
+    expect((await ask(method, url)).status).toBe(status);
+  });
+
+  test('a client that goes away in the middle harms nobody', async () => {
+    await serve();
+    const client = net.connect(socket);
+    await once(client, 'connect');
+    client.write(`POST ${CNI_ENDPOINT} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{`);
+    client.destroy();
+    expect((await ask('GET', '/healthz')).status).toBe(200);
+  });
+});
+
+describe('the socket', () => {
+  test("is mode 0600 in a directory of mode 0700, and the process's umask stays", async () => {
+    const umask = process.umask();
+    await serve();
+    expect(fs.statSync(socket).mode & 0o777).toBe(0o600);
+    expect(fs.statSync(path.dirname(socket)).mode & 0o777).toBe(0o700);
+    expect(process.umask()).toBe(umask);
+  });
+
+  test('that a dead agent left behind is replaced', async () => {
+    fs.mkdirSync(path.dirname(socket));
+    const dead = net.createServer();
+    dead.listen(socket);
+    await once(dead, 'listening');
+    fs.renameSync(socket, `${socket}.kept`);
+    dead.close();
+    await once(dead, 'close');
+    fs.renameSync(`${socket}.kept`, socket);
+    await serve();
+    expect((await ask('GET', '/healthz')).status).toBe(200);
+  });
+
+  test('that is another kind of file is refused and left as it is', async () => {
+    fs.mkdirSync(path.dirname(socket));
+    fs.writeFileSync(socket, 'precious');
+    await expect(serve()).rejects.toThrow(`${socket} exists and is not a socket`);
+    expect(fs.readFileSync(socket, 'utf8')).toBe('precious');
+  });
+
+  test('that can not be made is an error that names it', async () => {
+    socket = path.join(directory, 'x'.repeat(200));
+    await expect(serve()).rejects.toThrow('x'.repeat(100));
+  });
+});
+
+test('close answers what was begun, takes nothing new, and ends', async () => {
+  const begun = Promise.withResolvers<void>();
+  const finish = Promise.withResolvers<void>();
+  const server = await serve({
+    handle: async () => {
+      begun.resolve();
+      await finish.promise;
+      return answer;
+    },
+  });
+  const response = ask('POST', CNI_ENDPOINT, JSON.stringify(cni));
+  await begun.promise;
+  const closed = server.close();
+  await expect(ask('GET', '/healthz')).rejects.toThrow();
+  finish.resolve();
+  expect((await response).status).toBe(200);
+  await closed;
+  servers = [];
+  expect(fs.existsSync(socket)).toBe(false);
+});
+
+test('close does not wait for clients that keep their connection', async () => {
+  const server = await serve();
+  const agent = new http.Agent({ keepAlive: true });
+  const request = http.get({ socketPath: socket, path: '/healthz', agent });
+  const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+  response.resume();
+  await once(response, 'end');
+  await server.close();
+  servers = [];
+  agent.destroy();
+});
