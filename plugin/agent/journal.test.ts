@@ -1,4 +1,5 @@
-import * as fs from 'node:fs';
+import builtin, * as fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -131,6 +132,27 @@ describe('a record that can not be written whole', () => {
     disk.isFull = false;
     journal.append(bound('c'));
     expect(keys(reopen())).toEqual(['a/eth0', 'c/eth0']);
+    expect(damage).toEqual([]);
+  });
+
+  test('and not be cut off either, is cut off before the next one', () => {
+    const disk = full(7);
+    const journal = reopen({ write: (...args) => disk.write(...args) });
+    const { ftruncateSync } = builtin;
+    builtin.ftruncateSync = () => {
+      throw new Error('EIO: i/o error');
+    };
+    syncBuiltinESMExports();
+    try {
+      expect(() => journal.append(bound('a'))).toThrow('EIO');
+    } finally {
+      builtin.ftruncateSync = ftruncateSync;
+      syncBuiltinESMExports();
+    }
+    expect(fs.statSync(file).size).toBe(7);
+    disk.isFull = false;
+    journal.append(bound('b'));
+    expect(keys(reopen())).toEqual(['b/eth0']);
     expect(damage).toEqual([]);
   });
 

@@ -160,6 +160,7 @@ describe('an agent killed between the writes and the record of a rebind', () => 
     const { world, node } = await killed();
     await using _ = world;
     expect(world.lines.filter((line) => line.level === 'error')).toEqual([]);
+    expect(world.table).toEqual(['10.0.0.2 Bound c2', 'fd00::1 Bound c2']);
     expect(await node.metrics.registry.metrics()).toContain('berth_address_conflicts_total 0');
   });
 
