@@ -1,5 +1,5 @@
 /** SIGKILL of the agent at every step of a DEL: the binary says success all the same, and the address comes back. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Cluster, type NodeAgent, startCluster } from '../harness/cluster.ts';
 import { callBinary, codeOf } from '../harness/cni.ts';
 import { artefacts } from '../harness/programs.ts';
@@ -21,6 +21,13 @@ beforeAll(async () => {
   await cluster.createPool('v4', { ...common, subnet: '10.1.0.0/24' });
   await cluster.createPool('v6', { ...common, subnet: 'fd00:1::/64' });
   await cluster.createPool(RESTING_POOL, { network: 'default', subnet: '10.2.0.0/24', cooldown: '1h' });
+});
+
+afterEach(async () => {
+  // A step that is never reached fails its own test, and not those after it.
+  steps.disarm();
+  if (!agent.program.isRunning) await agent.program.start();
+  await runtime.delAll();
 });
 
 afterAll(() => cluster?.stop());

@@ -109,13 +109,22 @@ onRequest('request:bodySent', (verb, { request }) => {
 });
 onRequest('request:trailers', (verb) => reach(`${verb}: answered`));
 
-function onServer(stage: string, step: string): void {
+/** Under which arming each CNI request came: the reply to one from before it is no step of this one. */
+const received = new WeakMap<IncomingMessage, string>();
+
+function onServer(stage: string, handle: (request: IncomingMessage) => void): void {
   subscribe(`http.server.${stage}`, (message) => {
     // Documented with Node's diagnostics channels.
     const { request } = message as { readonly request: IncomingMessage };
-    if (request.method === 'POST') reach(step);
+    if (request.method === 'POST') handle(request);
   });
 }
 
-onServer('request.start', 'request: received');
-onServer('response.finish', 'reply: sent');
+onServer('request.start', (request) => {
+  const arming = read('step');
+  if (arming !== undefined) received.set(request, arming);
+  reach('request: received');
+});
+onServer('response.finish', (request) => {
+  if (received.get(request) === read('step')) reach('reply: sent');
+});

@@ -61,6 +61,11 @@ export class Runtime {
     throw new Error(`DEL of ${sandbox.containerID} keeps failing: ${answer.stdout}`);
   }
 
+  /** DEL of whoever is attached. */
+  async delAll(): Promise<void> {
+    for (const { sandbox } of this.#live.values()) await this.del(sandbox);
+  }
+
   /** What a kubelet does with a pod that shall run: ADD, and after a failure DEL and another sandbox. */
   async run(pod: TestPod, pools: readonly string[]): Promise<Sandbox> {
     const deadline = performance.now() + PATIENCE_MS;
