@@ -126,6 +126,16 @@ describe('requests', () => {
     expect(connections).toBe(2);
   });
 
+  it('that delete with preconditions keep their connection', async () => {
+    const client = await open();
+    for (let i = 0; i < 6; i += 1) {
+      await client.delete(configMaps, { namespace: 'a', name: 'b' }, { preconditions: { uid: 'u' } });
+    }
+    expect(requests).toHaveLength(6);
+    // undici opens one ahead when a call comes while its first connection is still being made.
+    expect(connections).toBeLessThanOrEqual(2);
+  });
+
   it('name kind and apiVersion in what they send', async () => {
     let sent = '';
     answer = (_request, response, body) => {

@@ -305,7 +305,9 @@ export class RestApi implements Api {
     const { method, body } = call;
     const path = this.#connection.basePath + call.path;
     const { origin } = this.#connection;
-    return body === undefined ? { origin, method, path, headers } : { origin, method, path, headers, body };
+    // undici closes the connection after a DELETE with a body unless it is told not to: each would cost a handshake.
+    const request = { origin, method, path, headers, reset: false };
+    return body === undefined ? request : { ...request, body };
   }
 
   #refused(call: Call, answer: { status: number; retryAfter: string | undefined; body: string }): ApiError {

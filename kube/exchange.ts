@@ -15,6 +15,8 @@ export interface HttpRequest {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body?: string;
+  /** False: the connection is kept whatever the method and the body (undici's `reset`). */
+  readonly reset?: boolean;
 }
 
 export interface HttpAnswer {
