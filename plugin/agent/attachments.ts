@@ -63,7 +63,7 @@ export class Attachments {
 
   /**
    * Gives the attachment its addresses; the same ADD again gives the same ones and writes nothing.
-   * @throws CniError as design.md 4.5 says
+   * @throws CniError with a code of docs/errors.md
    */
   async add(request: ParsedRequest): Promise<NeutralResult> {
     const { clock } = this.#options;

@@ -1,6 +1,6 @@
 /**
  * The marker file: it tells the binary that an agent lives here, so that it may queue a DEL and answer STATUS with
- * success (design, section 4.6).
+ * success.
  *
  * - Made after this node's first comparison with the API, never before.
  * - A later agent keeps it fresh from its very start: STATUS must not fail because the API is away meanwhile.

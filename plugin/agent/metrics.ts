@@ -1,4 +1,4 @@
-/** The agent's metrics: names are contract (design, section 5). */
+/** The agent's metrics: names are contract (docs/operations.md). */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { RequestInfo } from '../../kube/client.ts';
 

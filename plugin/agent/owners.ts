@@ -40,7 +40,7 @@ export function podFacts(pod: Pod): PodFacts {
   };
 }
 
-/** True if the pod is the one that this UID means, on this node (design, section 4.6). */
+/** True if the pod is the one that this UID means, on this node. */
 export function podMatches(pod: PodFacts, uid: string, node: string): boolean {
   return (pod.uid === uid || pod.annotations[MIRROR_ANNOTATION] === uid) && pod.nodeName === node;
 }

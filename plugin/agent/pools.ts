@@ -93,7 +93,7 @@ export class PoolTable {
     this.#onChange(name);
   }
 
-  /** Milliseconds that a released address of the pool rests; 0 for a pool that is gone (design, section 3). */
+  /** Milliseconds that a released address of the pool rests; 0 for a pool that is gone (docs/reference/ippool.md). */
   cooldownMs(name: string): number {
     return this.#entries.get(name)?.pool?.cooldownMs ?? 0;
   }

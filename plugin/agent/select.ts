@@ -1,5 +1,5 @@
 /**
- * Which pools an attachment may be served from, in which order (design, section 4.2): pure, so that every rule
+ * Which pools an attachment may be served from, in which order (docs/cni.md): pure, so that every rule
  * is a line of a table.
  */
 
@@ -192,7 +192,7 @@ function defaults(pools: ReadonlyMap<string, PoolEntry>, subject: Subject, netwo
   const failures = groups
     .filter((g) => g.pools.length === 0)
     .map((g) => noneLeft(g.family, ['default pools (spec.default)'], g.skipped));
-  // Defaults are answered IPv4 first (design, section 4.4), whatever their names.
+  // Defaults are answered IPv4 first (docs/cni.md), whatever their names.
   return failOr(groups, failures).toSorted((a, b) => a.family - b.family);
 }
 

@@ -3,7 +3,7 @@
  *
  * A write that timed out may still commit later. So the same name is written again until the API server says
  * "done" or "somebody else's"; another candidate is never tried meanwhile, and a name whose outcome stays unknown
- * goes on the doubt list (design, section 3, "A write whose outcome is unknown").
+ * goes on the doubt list (docs/adr/0008).
  */
 
 import { ipReservations } from '../../crds/resources.ts';

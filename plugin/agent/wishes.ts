@@ -1,5 +1,5 @@
 /**
- * What a pod, its namespace and the network configuration say about pools and addresses (design, 4.2 and 4.3).
+ * What a pod, its namespace and the network configuration say about pools and addresses (docs/cni.md).
  *
  * Everything read here was written by users: it is compared and quoted, never used as a path, selector or format.
  */
