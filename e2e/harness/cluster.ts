@@ -1,6 +1,5 @@
 /** A cluster without kubelets: a real control plane, the operator, and an agent for each simulated node. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ipPools, ipReservations } from '../../crds/resources.ts';
 import type { IPPool, IPPoolSpec, IPReservation } from '../../crds/types.ts';
@@ -170,7 +169,6 @@ export class Cluster {
     await this.operator.stop();
     await this.api.close();
     await this.controlPlane.stop();
-    await rm(this.directory, { recursive: true, force: true });
   }
 }
 
@@ -234,7 +232,9 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     log,
     ...(options.apiServerCpus !== undefined && { apiServerCpus: options.apiServerCpus }),
   });
-  const directory = await mkdtemp(join(tmpdir(), `berth-${options.name}-`));
+  // In the control plane's directory, which goes with it, even if this process is killed.
+  const directory = join(controlPlane.directory, 'programs');
+  await mkdir(directory);
   const api = await connect({ kubeconfig: controlPlane.kubeconfig, userAgent: 'berth-test' });
   const names = options.nodes ?? ['node-1'];
   const operator = new Program({
