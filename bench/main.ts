@@ -114,7 +114,7 @@ async function run(cluster: Cluster, dataDir: string): Promise<Measured> {
     processes.hostLocal.push(
       await runHostLocal(hostLocal, dataDir, round * BINARY_OPERATIONS, BINARY_OPERATIONS),
     );
-    processes.nothing.push(await measure(1, BINARY_OPERATIONS, () => startNothing()));
+    processes.nothing.push(await measure(1, BINARY_OPERATIONS, async () => startNothing()));
     await raw.clean();
     say(`round ${round + 1} of ${ROUNDS} done`);
   }

@@ -1,9 +1,9 @@
 /** What is measured: raw creates, the agent through its socket, and whole processes. */
-import { spawn } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { ipReservations } from '../crds/resources.ts';
 import type { IPReservation } from '../crds/types.ts';
 import type { NodeAgent, TestPod } from '../e2e/harness/cluster.ts';
-import { type CniCall, type CniOutcome, callBinary, podArgs } from '../e2e/harness/cni.ts';
+import { type CniCall, cniEnv, podArgs } from '../e2e/harness/cni.ts';
 import type { Address } from '../ipam/address.ts';
 import { reservationName } from '../ipam/name.ts';
 import { bindNew } from '../ipam/reservation.ts';
@@ -21,8 +21,22 @@ function addressAt(index: number): Address {
   return { family: 4, value: FIRST_ADDRESS + BigInt(index) };
 }
 
-function assertSuccess(outcome: CniOutcome): void {
+function assertSuccess(outcome: { readonly exitCode: number | null; readonly stdout: string }): void {
   if (outcome.exitCode !== 0) throw new Error(`a call failed: ${outcome.stdout}`);
+}
+
+/**
+ * Runs a process to its end. Blocking: callers of processes are measured one after the other, and the event loop of
+ * this load generator would add several milliseconds to each.
+ */
+function runProcess(path: string, env: Readonly<Record<string, string>>, input: string): void {
+  const { status, stdout, error } = spawnSync(path, [], { env, input, encoding: 'utf8' });
+  if (error !== undefined) throw error;
+  assertSuccess({ exitCode: status, stdout });
+}
+
+function callPlugin(binary: string, call: CniCall): void {
+  runProcess(binary, cniEnv(call), JSON.stringify(call.config));
 }
 
 /** Creates of the same object as an ADD's, by the client that the agent has: the limit of what an ADD can reach. */
@@ -121,7 +135,7 @@ export class AgentCalls {
     const first = this.#used;
     this.#used += operations;
     const round = await measure(1, operations, async (index) => {
-      assertSuccess(await callBinary(binary, this.#call('ADD', first + index)));
+      callPlugin(binary, this.#call('ADD', first + index));
     });
     await this.delLast(8, operations);
     return round;
@@ -165,15 +179,11 @@ export async function runHostLocal(
         ipam: { type: 'host-local', dataDir, ranges: [[{ subnet: '10.99.0.0/16' }]] },
       },
     };
-    assertSuccess(await callBinary(binary, call));
+    callPlugin(binary, call);
   });
 }
 
 /** Starting a process that does nothing: what any plugin pays, and what this load generator adds. */
-export function startNothing(): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('/bin/true', [], { stdio: 'ignore' });
-    child.on('error', reject);
-    child.on('close', () => resolve());
-  });
+export function startNothing(): void {
+  runProcess('/bin/true', {}, '');
 }
