@@ -12,11 +12,10 @@ import { resolveCniPlugins } from '../e2e/controlplane/assets.ts';
 import { requestDifference } from '../e2e/controlplane/metrics.ts';
 import { type Cluster, startCluster } from '../e2e/harness/cluster.ts';
 import { artefacts } from '../e2e/harness/programs.ts';
-import { measure } from './load.ts';
 import { peakRssMb, rssMb } from './memory.ts';
 import { SocketClient } from './socketclient.ts';
 import { type Round, type Row, summarise } from './stats.ts';
-import { AgentCalls, RawCreates, runHostLocal, startNothing } from './subjects.ts';
+import { AgentCalls, RawCreates, runHostLocal, runNothing } from './subjects.ts';
 
 const ROUNDS = Number(process.env['BENCH_ROUNDS'] ?? 5);
 const PINNED = process.env['BENCH_PINNED'] !== '0' && availableParallelism() >= 2;
@@ -111,10 +110,8 @@ async function run(cluster: Cluster, dataDir: string): Promise<Measured> {
       rounds?.del.push(del);
     }
     processes.binary.push(await calls.runBinary(artefacts.binary, BINARY_OPERATIONS));
-    processes.hostLocal.push(
-      await runHostLocal(hostLocal, dataDir, round * BINARY_OPERATIONS, BINARY_OPERATIONS),
-    );
-    processes.nothing.push(await measure(1, BINARY_OPERATIONS, async () => startNothing()));
+    processes.hostLocal.push(runHostLocal(hostLocal, dataDir, round * BINARY_OPERATIONS, BINARY_OPERATIONS));
+    processes.nothing.push(runNothing(BINARY_OPERATIONS));
     await raw.clean();
     say(`round ${round + 1} of ${ROUNDS} done`);
   }

@@ -1,5 +1,6 @@
 /** What is measured: raw creates, the agent through its socket, and whole processes. */
 import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { ipReservations } from '../crds/resources.ts';
 import type { IPReservation } from '../crds/types.ts';
 import type { NodeAgent, TestPod } from '../e2e/harness/cluster.ts';
@@ -10,7 +11,7 @@ import { bindNew } from '../ipam/reservation.ts';
 import type { Api } from '../kube/api.ts';
 import { measure } from './load.ts';
 import type { SocketClient } from './socketclient.ts';
-import type { Round } from './stats.ts';
+import { percentile, type Round } from './stats.ts';
 
 /** The network of the raw creates: their addresses must not be in the agent's way. */
 const RAW_NETWORK = 'raw';
@@ -25,18 +26,27 @@ function assertSuccess(outcome: { readonly exitCode: number | null; readonly std
   if (outcome.exitCode !== 0) throw new Error(`a call failed: ${outcome.stdout}`);
 }
 
-/**
- * Runs a process to its end. Blocking: callers of processes are measured one after the other, and the event loop of
- * this load generator would add several milliseconds to each.
- */
-function runProcess(path: string, env: Readonly<Record<string, string>>, input: string): void {
-  const { status, stdout, error } = spawnSync(path, [], { env, input, encoding: 'utf8' });
-  if (error !== undefined) throw error;
-  assertSuccess({ exitCode: status, stdout });
-}
+/** Between the fields of a call: unlike a tab, the shell does not take two of them for one. */
+const SEPARATOR = '\u001f';
 
-function callPlugin(binary: string, call: CniCall): void {
-  runProcess(binary, cniEnv(call), JSON.stringify(call.config));
+/** One after the other, as processes of a small shell. @throws Error with the output of the first that fails */
+function runProcesses(program: string, calls: readonly CniCall[]): Round {
+  const lines = calls.map((call) => {
+    const env = cniEnv(call);
+    const fields = ['CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_IFNAME', 'CNI_ARGS'].map(
+      (name) => env[name] ?? '',
+    );
+    return [...fields, JSON.stringify(call.config)].join(SEPARATOR);
+  });
+  const { status, stdout, error } = spawnSync('bash', [join(import.meta.dirname, 'launch.bash'), program], {
+    input: `${lines.join('\n')}\n`,
+    encoding: 'utf8',
+  });
+  if (error !== undefined) throw error;
+  if (status !== 0) throw new Error(`${program}: ${stdout.trimEnd().split('\n').at(-1)}`);
+  const times = stdout.trimEnd().split('\n').map(Number);
+  const seconds = times.reduce((sum, ms) => sum + ms, 0) / 1000;
+  return { rate: times.length / seconds, p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99) };
 }
 
 /** Creates of the same object as an ADD's, by the client that the agent has: the limit of what an ADD can reach. */
@@ -134,9 +144,8 @@ export class AgentCalls {
   async runBinary(binary: string, operations: number): Promise<Round> {
     const first = this.#used;
     this.#used += operations;
-    const round = await measure(1, operations, async (index) => {
-      callPlugin(binary, this.#call('ADD', first + index));
-    });
+    const calls = Array.from({ length: operations }, (_, index) => this.#call('ADD', first + index));
+    const round = runProcesses(binary, calls);
     await this.delLast(8, operations);
     return round;
   }
@@ -161,29 +170,25 @@ export class AgentCalls {
 }
 
 /** The reference plugin for one node, with files: the floor for any plugin that is a process. */
-export async function runHostLocal(
-  binary: string,
-  dataDir: string,
-  first: number,
-  operations: number,
-): Promise<Round> {
-  return measure(1, operations, async (index) => {
-    const call: CniCall = {
-      command: 'ADD',
-      containerID: `h${first + index}`,
-      ifname: 'eth0',
-      config: {
-        cniVersion: '1.1.0',
-        name: 'bench',
-        type: 'bridge',
-        ipam: { type: 'host-local', dataDir, ranges: [[{ subnet: '10.99.0.0/16' }]] },
-      },
-    };
-    callPlugin(binary, call);
-  });
+export function runHostLocal(binary: string, dataDir: string, first: number, operations: number): Round {
+  const config = {
+    cniVersion: '1.1.0',
+    name: 'bench',
+    type: 'bridge',
+    ipam: { type: 'host-local', dataDir, ranges: [[{ subnet: '10.99.0.0/16' }]] },
+  };
+  const calls = Array.from(
+    { length: operations },
+    (_, index): CniCall => ({ command: 'ADD', containerID: `h${first + index}`, ifname: 'eth0', config }),
+  );
+  return runProcesses(binary, calls);
 }
 
-/** Starting a process that does nothing: what any plugin pays, and what this load generator adds. */
-export function startNothing(): void {
-  runProcess('/bin/true', {}, '');
+/** Starting a process that does nothing: what any plugin pays here. */
+export function runNothing(operations: number): Round {
+  const call: CniCall = { command: 'ADD', containerID: 'none', ifname: 'eth0', config: {} };
+  return runProcesses(
+    '/bin/true',
+    Array.from({ length: operations }, () => call),
+  );
 }
