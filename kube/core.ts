@@ -101,3 +101,11 @@ export function splitKey(key: string): { readonly namespace?: string; readonly n
   const slash = key.indexOf('/');
   return slash === -1 ? { name: key } : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
 }
+
+/** Static pods reach CNI with the kubelet's hash as UID; their mirror pod carries it in this annotation. */
+export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
+
+/** True if a runtime may mean this pod by the UID: by its own, or as the mirror of a static pod. */
+export function hasUid(pod: Pick<ObjectMeta, 'uid' | 'annotations'>, uid: string): boolean {
+  return pod.uid === uid || pod.annotations?.[MIRROR_ANNOTATION] === uid;
+}

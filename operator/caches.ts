@@ -3,10 +3,10 @@ import { ipPools, ipReservations } from '../crds/resources.ts';
 import type { IPPool, IPReservation } from '../crds/types.ts';
 import type { Api, ObjectMeta } from '../kube/api.ts';
 import type { Clock, Random } from '../kube/clock.ts';
-import { type Node, nodes, type Pod, pods } from '../kube/core.ts';
+import { MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../kube/core.ts';
 import { Informer } from '../kube/informer.ts';
 import type { Log } from '../kube/log.ts';
-import { isOutOfService, MIRROR_ANNOTATION, OUT_OF_SERVICE_TAINT } from './liveness.ts';
+import { isOutOfService, OUT_OF_SERVICE_TAINT } from './liveness.ts';
 import { POD_BY_UID } from './orphans.ts';
 
 export const RESERVATION_BY_OWNER_UID = 'ownerUid';

@@ -6,10 +6,8 @@
  */
 
 import type { IPReservationSpec } from '../crds/types.ts';
-import type { Node, Pod } from '../kube/core.ts';
+import { hasUid, type Node, type Pod } from '../kube/core.ts';
 
-/** Static pods reach CNI with the kubelet's hash as UID; their mirror pods carry it in this annotation. */
-export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 /** A person's word that a node is down for good (Kubernetes: non-graceful node shutdown). */
 export const OUT_OF_SERVICE_TAINT = 'node.kubernetes.io/out-of-service';
 
@@ -75,7 +73,7 @@ export function subjectOf(spec: IPReservationSpec): Subject {
 
 /** Whether the pod is the one that CNI knew by this UID. */
 export function podHasUid(pod: Pod, uid: string): boolean {
-  return pod.metadata.uid === uid || pod.metadata.annotations?.[MIRROR_ANNOTATION] === uid;
+  return hasUid(pod.metadata, uid);
 }
 
 /**

@@ -10,8 +10,8 @@ import type {
 } from '../../crds/types.ts';
 import { parseAddress } from '../../ipam/address.ts';
 import { reservationName } from '../../ipam/name.ts';
-import type { Node, Pod } from '../../kube/core.ts';
-import { MIRROR_ANNOTATION, OUT_OF_SERVICE_TAINT } from '../liveness.ts';
+import { MIRROR_ANNOTATION, type Node, type Pod } from '../../kube/core.ts';
+import { OUT_OF_SERVICE_TAINT } from '../liveness.ts';
 
 export function aPool(name: string, spec: Partial<IPPoolSpec> = {}): IPPool {
   return {

@@ -1,14 +1,11 @@
 /** Whose an attachment is: the pod that the runtime names, as the API server knows it, or the node. */
 import type { Api, ObjectMeta } from '../../kube/api.ts';
-import { type Pod, pods } from '../../kube/core.ts';
+import { hasUid, type Pod, pods } from '../../kube/core.ts';
 import { isApiError } from '../../kube/errors.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, messageOf } from './errors.ts';
 import type { ParsedRequest } from './request.ts';
 import type { AttachmentOwner } from './state.ts';
-
-/** Static pods reach CNI with the kubelet's hash as UID; their mirror pod carries it in this annotation. */
-export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 
 /** Milliseconds for one read. */
 const READ_TIMEOUT_MS = 5_000;
@@ -42,7 +39,7 @@ export function podFacts(pod: Pod): PodFacts {
 
 /** True if the pod is the one that this UID means, on this node. */
 export function podMatches(pod: PodFacts, uid: string, node: string): boolean {
-  return (pod.uid === uid || pod.annotations[MIRROR_ANNOTATION] === uid) && pod.nodeName === node;
+  return hasUid(pod, uid) && pod.nodeName === node;
 }
 
 export interface OwnerResolverOptions {

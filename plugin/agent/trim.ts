@@ -1,7 +1,6 @@
 /** What the agent keeps of the objects that it watches: the rest would only cost memory. */
 import type { KubeObject, ObjectMeta } from '../../kube/api.ts';
-import type { Node, Pod } from '../../kube/core.ts';
-import { MIRROR_ANNOTATION } from './owners.ts';
+import { MIRROR_ANNOTATION, type Node, type Pod } from '../../kube/core.ts';
 
 const OUR_ANNOTATIONS = 'ipam.berth.dev/';
 
