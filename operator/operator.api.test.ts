@@ -100,6 +100,11 @@ async function find<T>(read: Promise<T>): Promise<T | undefined> {
   });
 }
 
+/** The API server shows a write before the operator that made it has had the answer, and counts it. */
+async function eventuallyCounted({ metrics }: Run, sample: string): Promise<void> {
+  await eventually(async () => expect(await metrics.registry.metrics()).toContain(sample));
+}
+
 const reservation = (address: string): Promise<IPReservation | undefined> =>
   find(api.get(ipReservations, { name: `default.${address}` }));
 const pool = (name: string): Promise<IPPool | undefined> => find(api.get(ipPools, { name }));
@@ -172,7 +177,7 @@ test('a deleted pool is Terminating while a reservation is left, and goes when n
 });
 
 test('the address of a pod that is gone rests, and is free after the cooldown', async () => {
-  const { metrics, reports } = runOperator({ scanIntervalMs: 600_000 });
+  const run = runOperator({ scanIntervalMs: 600_000 });
   await api.create(ipPools, aPool('blue', { subnet: '10.4.0.0/24', cooldown: '1s' }));
   const pod = await createPod('short-lived');
   await createReservation('10.4.0.9', 'blue', pod);
@@ -182,10 +187,9 @@ test('the address of a pod that is gone rests, and is free after the cooldown', 
   await deletePod('short-lived');
   await eventually(async () => expect((await reservation('10.4.0.9'))?.spec.state).toBe('Released'));
   await eventually(async () => expect(await reservation('10.4.0.9')).toBeUndefined());
-  const text = await metrics.registry.metrics();
-  expect(text).toContain('berth_operator_released_total{reason="PodDeleted"} 1');
-  expect(text).toContain('berth_operator_released_total{reason="CooldownOver"} 1');
-  expect(reports).toEqual([expect.objectContaining({ reason: 'OrphanReleased' })]);
+  await eventuallyCounted(run, 'berth_operator_released_total{reason="PodDeleted"} 1');
+  await eventuallyCounted(run, 'berth_operator_released_total{reason="CooldownOver"} 1');
+  expect(run.reports).toEqual([expect.objectContaining({ reason: 'OrphanReleased' })]);
 });
 
 test('an address that was an orphan before the operator started is found', async () => {
@@ -210,7 +214,7 @@ test('a re-created pod of the same name keeps its address while the old one is c
 });
 
 test('a pod that has finished gives its address back', async () => {
-  const { metrics } = runOperator();
+  const run = runOperator();
   const pod = await createPod('job');
   await createReservation('10.7.0.1', 'nowhere', pod);
   await api.patch(
@@ -220,24 +224,20 @@ test('a pod that has finished gives its address back', async () => {
     { subresource: 'status' },
   );
   await eventually(async () => expect(await reservation('10.7.0.1')).toBeUndefined());
-  expect(await metrics.registry.metrics()).toContain('released_total{reason="PodFinished"} 1');
+  await eventuallyCounted(run, 'released_total{reason="PodFinished"} 1');
 });
 
 test('a dry run takes nothing back, and counts what it would', async () => {
   await createReservation('10.8.0.1', 'nowhere', { metadata: { name: 'gone', uid: 'uid-gone' } });
-  const { metrics } = runOperator({ dryRun: true });
-  await eventually(async () =>
-    expect(await metrics.registry.metrics()).toContain('berth_operator_orphans{phase="confirmed"} 1'),
-  );
+  const run = runOperator({ dryRun: true });
+  await eventuallyCounted(run, 'berth_operator_orphans{phase="confirmed"} 1');
   expect((await reservation('10.8.0.1'))?.spec.state).toBe('Bound');
   await api.delete(ipReservations, { name: 'default.10.8.0.1' });
-  await eventually(async () =>
-    expect(await metrics.registry.metrics()).toContain('berth_operator_orphans{phase="confirmed"} 0'),
-  );
+  await eventuallyCounted(run, 'berth_operator_orphans{phase="confirmed"} 0');
 });
 
 test('an address held by a person is left alone', async () => {
-  const { metrics } = runOperator();
+  const run = runOperator();
   const { owner: _none, ...spec } = aReservation('10.9.0.1', { state: 'Held', holder: 'Pod/shop/vip' }).spec;
   await api.create(ipReservations, { ...aReservation('10.9.0.1'), spec });
   const pod = await createPod('marker');
@@ -246,5 +246,5 @@ test('an address held by a person is left alone', async () => {
   // The operator has seen both when it has collected the later one.
   await eventually(async () => expect(await reservation('10.9.0.2')).toBeUndefined());
   expect((await reservation('10.9.0.1'))?.spec.state).toBe('Held');
-  expect(await metrics.registry.metrics()).toContain('berth_operator_orphans{phase="candidate"} 0');
+  await eventuallyCounted(run, 'berth_operator_orphans{phase="candidate"} 0');
 });
