@@ -2,13 +2,12 @@
  * `npm run build`: everything in dist/. `node hack/build.ts berth` builds only what is named, and what it is made of.
  *
  *   berth                     the CNI binary for this machine, a copy of one of the next two
- *   berth-linux-{amd64,arm64} the CNI binary: plugin/cni with the bun runtime, one file
+ *   berth-linux-{amd64,arm64} the CNI binary: plugin/cni with a JavaScript engine, one static file (binary.ts)
  *   {agent,operator}.mjs      the two programs for Node 24, bundled, each with its source map
  *
  * A target is skipped while its inputs and its output are those of the last build. Every output is written beside
  * its place and moved into it, so that an interrupted build leaves the old one.
  */
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
@@ -22,12 +21,10 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Plugin } from 'esbuild';
+import { ARCHITECTURES, type Architecture, BINARY_INPUTS, buildBinary } from './binary.ts';
 
-const run = promisify(execFile);
 const root = join(import.meta.dirname, '..');
 const dist = join(root, 'dist');
 const record = join(dist, '.build.json');
@@ -48,63 +45,12 @@ interface Target {
   build(directory: string): Promise<void>;
 }
 
-/** bun's npm package for each architecture; x64 without AVX2, because not every node has it. */
-const ARCHITECTURES = [
-  { name: 'amd64', node: 'x64', runtime: '@oven/bun-linux-x64-baseline', target: 'bun-linux-x64-baseline' },
-  { name: 'arm64', node: 'arm64', runtime: '@oven/bun-linux-aarch64', target: 'bun-linux-arm64' },
-] as const;
-type Architecture = (typeof ARCHITECTURES)[number];
-
 const host: Architecture = hostArchitecture();
 
 function hostArchitecture(): Architecture {
   const found = ARCHITECTURES.find((each) => each.node === process.arch);
   if (found !== undefined && process.platform === 'linux') return found;
   throw new Error(`Berth is built on Linux x64 or arm64; this is ${process.platform} ${process.arch}`);
-}
-
-/** A runtime that this machine can run is in node_modules; the other one is fetched once. */
-async function runtimeOf(architecture: Architecture): Promise<string> {
-  if (architecture === host) return join(root, 'node_modules', architecture.runtime, 'bin/bun');
-  const { version: wanted, integrity } = lockedPackage(architecture.runtime);
-  const cache = join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'berth');
-  const directory = join(cache, `bun-${architecture.name}-${wanted}`);
-  const runtime = join(directory, 'package/bin/bun');
-  if (existsSync(runtime)) return runtime;
-  console.log(`fetching ${architecture.runtime} ${wanted} (once, into ${cache})`);
-  mkdirSync(cache, { recursive: true });
-  const temporary = mkdtempSync(`${directory}.`);
-  try {
-    // npm knows the machine's registry, proxy and certificates.
-    const spec = `${architecture.runtime}@${wanted}`;
-    await run('npm', ['pack', spec, '--loglevel=error', '--pack-destination', temporary], { cwd: temporary });
-    const [archive] = globSync('*.tgz', { cwd: temporary });
-    if (archive === undefined) throw new Error(`npm pack ${spec} made no archive`);
-    const path = join(temporary, archive);
-    const digest = `sha512-${createHash('sha512').update(readFileSync(path)).digest('base64')}`;
-    if (digest !== integrity) {
-      throw new Error(`${spec} has digest ${digest}, package-lock.json says ${integrity}`);
-    }
-    await run('tar', ['-xzf', path, '-C', temporary, 'package/bin/bun']);
-    rmSync(path);
-    rmSync(directory, { recursive: true, force: true });
-    renameSync(temporary, directory);
-  } finally {
-    rmSync(temporary, { recursive: true, force: true });
-  }
-  return runtime;
-}
-
-function lockedPackage(name: string): { version: string; integrity: string } {
-  // npm's own format, version 3.
-  const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
-    packages: Record<string, { version?: string; integrity?: string } | undefined>;
-  };
-  const { version: locked, integrity } = lock.packages[`node_modules/${name}`] ?? {};
-  if (locked === undefined || integrity === undefined) {
-    throw new Error(`package-lock.json has no version and digest of ${name}: run npm install`);
-  }
-  return { version: locked, integrity };
 }
 
 function binary(architecture: Architecture): Target {
@@ -114,28 +60,8 @@ function binary(architecture: Architecture): Target {
     output,
     entry,
     foreign: architecture !== host,
-    inputs: ['plugin/protocol.ts', 'plugin/cni/*.ts', 'package.json', 'package-lock.json', 'hack/build.ts'],
-    build: async (directory) => {
-      const flags = [
-        '--compile',
-        '--minify',
-        // Bytecode saves the parser's work at every start; esm because main.ts awaits at its top level.
-        '--bytecode',
-        '--format=esm',
-        // The binary runs in whatever directory the container runtime has: nothing there may change what it does.
-        '--no-compile-autoload-dotenv',
-        '--no-compile-autoload-bunfig',
-        `--target=${architecture.target}`,
-        `--compile-executable-path=${await runtimeOf(architecture)}`,
-        `--define=BERTH_VERSION=${JSON.stringify(version)}`,
-        `--outfile=${join(directory, output)}`,
-      ];
-      const bun = join(root, 'node_modules', host.runtime, 'bin/bun');
-      if (!existsSync(bun)) {
-        throw new Error(`${bun} is missing: run npm ci without omitting optional packages`);
-      }
-      await run(bun, ['build', join(root, entry), ...flags], { cwd: directory });
-    },
+    inputs: [...BINARY_INPUTS, 'hack/build.ts'],
+    build: (directory) => buildBinary(architecture, version, join(directory, output)),
   };
 }
 
@@ -280,7 +206,7 @@ async function main(): Promise<void> {
       rmSync(join(dist, target.output), { force: true });
       delete built[target.output];
       const failure = `dist/${target.output}: ${error instanceof Error ? error.message : String(error)}`;
-      // Without a network the other architecture's runtime may be out of reach; a release needs it.
+      // Most machines have no compiler for the other architecture; a release needs it.
       if (target.foreign === true && process.env['CI'] === undefined) console.error(`left out ${failure}`);
       else failures.push(failure);
     }

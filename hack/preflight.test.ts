@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 let directory: string;
 
 /** Programs that the script itself uses, and those of the small packages; never the package manager. */
-const SYSTEM = ['uname', 'id', 'sed', 'git', 'tar', 'setpriv', 'taskset', 'ip', 'ping'];
+const SYSTEM = ['uname', 'id', 'sed', 'git', 'tar', 'cc', 'setpriv', 'taskset', 'ip', 'ping'];
 
 async function program(name: string, prints: string): Promise<void> {
   await writeFile(join(directory, 'bin', name), `#!/bin/sh\necho '${prints}'\n`, { mode: 0o755 });
@@ -91,6 +91,20 @@ describe('the preflight', () => {
     expect(preflight('quickstart').stderr).toMatch(
       /missing: system packages: iproute2\n {3}cure: install them/,
     );
+  });
+
+  test('asks for the compiler of the other architecture only in CI', async () => {
+    expect(preflight('build').status).toBe(0);
+    expect(preflight('build', { CI: 'true' }).stderr).toMatch(
+      /missing: system packages: gcc-(aarch64|x86-64)-linux-gnu libc6-dev-(arm64|amd64)-cross/,
+    );
+  });
+
+  test('takes the C compiler that CC names', async () => {
+    await rm(join(directory, 'bin', 'cc'));
+    expect(preflight('build').stderr).toMatch(/missing: system packages: gcc libc6-dev/);
+    await program('clang', '');
+    expect(preflight('build', { CC: 'clang' }).status).toBe(0);
   });
 
   test('lets the quickstart start without them where there is no root, which leaves that part out', async () => {

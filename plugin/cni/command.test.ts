@@ -27,20 +27,20 @@ import {
 } from '../protocol.ts';
 import { answerCall } from './command.ts';
 import { listenRaw, TestAgent } from './testing/agent.ts';
-import { TestEdge } from './testing/edge.ts';
+import { TestHost } from './testing/host.ts';
 
 let directory = '';
 let socket = '';
 let deletes = '';
 let marker = '';
-let edge = new TestEdge();
+let host = new TestHost();
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'berth-cni-'));
   socket = join(directory, 'agent.sock');
   deletes = join(directory, 'deletes');
   marker = join(deletes, '.berth-agent');
-  edge = new TestEdge();
+  host = new TestHost();
 });
 
 afterEach(() => rmSync(directory, { recursive: true }));
@@ -70,7 +70,7 @@ function config(more: object = {}): string {
 }
 
 function call(command: string, stdin: string | Uint8Array = config(), env: object = {}): Promise<CniAnswer> {
-  return answerCall({ ...environment(command), ...env }, Buffer.from(stdin), edge);
+  return answerCall({ ...environment(command), ...env }, Buffer.from(stdin), host);
 }
 
 interface CniError {
@@ -136,49 +136,9 @@ describe('the request', () => {
     expect(agent.received[0]?.request.config).toBe(stdin);
   });
 
-  test('a socket that takes a few bytes at a time, or none, gets all of them once', async () => {
-    const sent: Buffer[] = [];
-    let calls = 0;
-    let flow: () => void = () => expect.unreachable();
-    edge.connect = (_, events) => {
-      const stream = {
-        write: (bytes: Uint8Array) => {
-          if (++calls % 3 === 0) return -1;
-          sent.push(Buffer.from(bytes.subarray(0, 7)));
-          return Math.min(7, bytes.length);
-        },
-        terminate: () => undefined,
-      };
-      flow = () => events.drain(stream);
-      events.open(stream);
-      return Promise.resolve();
-    };
-    const answer = call('ADD');
-    for (let i = 0; i < 1000; i++) flow();
-    edge.advance(BINARY_DEADLINE_MS);
-    expect(errorOf(await answer)).toMatchObject({ code: 11 });
-    const [head = '', body = ''] = Buffer.concat(sent).toString().split('\r\n\r\n');
-    expect(JSON.parse(body)).toEqual({ command: 'ADD', env: environment('ADD'), config: config() });
-    expect(head).toContain(`\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`);
-  });
-
-  test('a connection that is accepted after the deadline is given up', async () => {
-    const late = Promise.withResolvers<void>();
-    const events: string[] = [];
-    edge.connect = async (_, handlers) => {
-      await late.promise;
-      handlers.open({ write: () => events.push('write'), terminate: () => void events.push('terminate') });
-    };
-    const answer = call('CHECK');
-    edge.advance(BINARY_DEADLINE_MS);
-    expect(errorOf(await answer)).toMatchObject({ code: 11 });
-    late.resolve();
-    await expect.poll(() => events).toEqual(['terminate']);
-  });
-
   test('without socket and stateDir the default ones are used', async () => {
     const asked: string[] = [];
-    edge.connect = (path) => {
+    host.connect = (path) => {
       asked.push(path);
       return Promise.reject(Object.assign(new Error('no'), { code: 'EPERM' }));
     };
@@ -197,28 +157,28 @@ describe('VERSION, STATUS and input that cannot be decoded are answered without 
   test.each(['', '{}', '{"cniVersion":"7.0.0"}'])(
     'VERSION with %j answers in the newest version',
     async (stdin) => {
-      const answer = await answerCall({ CNI_COMMAND: 'VERSION' }, Buffer.from(stdin), edge);
+      const answer = await answerCall({ CNI_COMMAND: 'VERSION' }, Buffer.from(stdin), host);
       expect(JSON.parse(answer.stdout)).toMatchObject({ cniVersion: '1.1.0' });
     },
   );
 
   test('STATUS succeeds while the marker is fresh, although nobody listens', async () => {
     makeMarker();
-    utimesSync(marker, edge.now() / 1000, edge.now() / 1000);
+    utimesSync(marker, host.now() / 1000, host.now() / 1000);
     expect(await call('STATUS')).toEqual(SUCCESS);
-    utimesSync(marker, edge.now() / 1000, (edge.now() - MARKER_MAX_AGE_MS) / 1000);
+    utimesSync(marker, host.now() / 1000, (host.now() - MARKER_MAX_AGE_MS) / 1000);
     expect(await call('STATUS')).toEqual(SUCCESS);
   });
 
   test('STATUS is not disturbed by a marker from the future: clocks are set back', async () => {
     makeMarker();
-    utimesSync(marker, edge.now() / 1000, edge.now() / 1000 + 3600);
+    utimesSync(marker, host.now() / 1000, host.now() / 1000 + 3600);
     expect(await call('STATUS')).toEqual(SUCCESS);
   });
 
   test('STATUS is code 50 with a marker older than 60 s', async () => {
     makeMarker();
-    utimesSync(marker, edge.now() / 1000, edge.now() / 1000 - 61);
+    utimesSync(marker, host.now() / 1000, host.now() / 1000 - 61);
     const error = errorOf(await call('STATUS'));
     expect(error).toMatchObject({ code: 50, cniVersion: '1.1.0' });
     expect(error.msg).toContain('61 s');
@@ -236,8 +196,8 @@ describe('VERSION, STATUS and input that cannot be decoded are answered without 
 
   test('STATUS needs no variable but CNI_COMMAND', async () => {
     makeMarker();
-    utimesSync(marker, edge.now() / 1000, edge.now() / 1000);
-    expect(await answerCall({ CNI_COMMAND: 'STATUS' }, Buffer.from(config()), edge)).toEqual(SUCCESS);
+    utimesSync(marker, host.now() / 1000, host.now() / 1000);
+    expect(await answerCall({ CNI_COMMAND: 'STATUS' }, Buffer.from(config()), host)).toEqual(SUCCESS);
   });
 
   test.each([
@@ -304,11 +264,11 @@ describe('VERSION, STATUS and input that cannot be decoded are answered without 
 describe('ADD while the agent is away', () => {
   test('waits, and is served by an agent that comes back within 10 s', async () => {
     await using back = new AsyncDisposableStack();
-    edge.onPause = async (elapsed) => {
+    host.onPause = async (elapsed) => {
       if (elapsed === 9_950) back.use(await TestAgent.listen(socket, () => fromAgent));
     };
     expect(await call('ADD')).toEqual(fromAgent);
-    expect(edge.elapsed).toBe(9_950);
+    expect(host.elapsed).toBe(9_950);
   });
 
   test('waits also where a dead agent left its socket behind', async () => {
@@ -318,14 +278,14 @@ describe('ADD while the agent is away', () => {
     await dead[Symbol.asyncDispose]();
     renameSync(`${socket}.kept`, socket);
     await using back = new AsyncDisposableStack();
-    edge.onPause = async (elapsed) => {
+    host.onPause = async (elapsed) => {
       if (elapsed !== 1_000) return;
       expect(statSync(socket).isSocket()).toBe(true);
       rmSync(socket);
       back.use(await TestAgent.listen(socket, () => fromAgent));
     };
     expect(await call('ADD')).toEqual(fromAgent);
-    expect(edge.elapsed).toBe(1_000);
+    expect(host.elapsed).toBe(1_000);
   });
 
   test('is code 11 after 10 s, and says who, where and why', async () => {
@@ -335,16 +295,16 @@ describe('ADD while the agent is away', () => {
     expect(error.msg).toContain('ADD shop/web-1 net1');
     expect(error.msg).toContain('ENOENT');
     expect(error.details).toContain(socket);
-    expect(edge.elapsed).toBe(10_000);
+    expect(host.elapsed).toBe(10_000);
     expect(queued()).toEqual([]);
   });
 
   test('does not wait for what an agent cannot change', async () => {
-    edge.connect = () => Promise.reject(Object.assign(new Error('no'), { code: 'EACCES' }));
+    host.connect = () => Promise.reject(Object.assign(new Error('no'), { code: 'EACCES' }));
     const error = errorOf(await call('ADD'));
     expect(error).toMatchObject({ code: 11 });
     expect(error.msg).toContain('EACCES');
-    expect(edge.elapsed).toBe(0);
+    expect(host.elapsed).toBe(0);
   });
 });
 
@@ -369,8 +329,8 @@ describe('an agent that dies with the request in its hands', () => {
         return undefined;
       });
       expect(errorOf(await call(command))).toMatchObject({ code: 11 });
-      expect(edge.elapsed).toBeGreaterThanOrEqual(10_000);
-      expect(edge.elapsed).toBeLessThan(11_000);
+      expect(host.elapsed).toBeGreaterThanOrEqual(10_000);
+      expect(host.elapsed).toBeLessThan(11_000);
       await agent[Symbol.asyncDispose]();
     },
   );
@@ -391,8 +351,8 @@ describe('an agent that dies with the request in its hands', () => {
   test('an ADD that kills every agent ends after 30 s with code 11', async () => {
     await using agent = await TestAgent.listen(socket, (_, __, connection) => void connection.destroy());
     expect(errorOf(await call('ADD'))).toMatchObject({ code: 11 });
-    expect(edge.elapsed).toBeGreaterThan(BINARY_DEADLINE_MS - 100);
-    expect(edge.elapsed).toBeLessThanOrEqual(BINARY_DEADLINE_MS);
+    expect(host.elapsed).toBeGreaterThan(BINARY_DEADLINE_MS - 100);
+    expect(host.elapsed).toBeLessThanOrEqual(BINARY_DEADLINE_MS);
     expect(agent.received.length).toBeGreaterThan(100);
   });
 
@@ -406,24 +366,24 @@ describe('an agent that dies with the request in its hands', () => {
 describe('an agent that does not answer', () => {
   test.each(['ADD', 'CHECK', 'GC'])('%s is code 11 after 30 s', async (command) => {
     await using agent = await TestAgent.listen(socket, () => {
-      edge.advance(BINARY_DEADLINE_MS);
+      host.advance(BINARY_DEADLINE_MS);
       return undefined;
     });
     expect(errorOf(await call(command))).toMatchObject({ code: 11 });
     expect(agent.received).toHaveLength(1);
-    expect(edge.elapsed).toBe(BINARY_DEADLINE_MS);
+    expect(host.elapsed).toBe(BINARY_DEADLINE_MS);
   });
 
   test('a DEL is queued after 25 s, tried once more, and succeeds within 30 s', async () => {
     makeMarker();
     await using agent = await TestAgent.listen(socket, () => {
-      edge.advance(edge.elapsed === 0 ? 25_000 : 5_000);
+      host.advance(host.elapsed === 0 ? 25_000 : 5_000);
       return undefined;
     });
     expect(await call('DEL')).toEqual(SUCCESS);
     expect(agent.received).toHaveLength(2);
     expect(queued()).toHaveLength(1);
-    expect(edge.elapsed).toBe(BINARY_DEADLINE_MS);
+    expect(host.elapsed).toBe(BINARY_DEADLINE_MS);
   });
 });
 
@@ -431,7 +391,7 @@ describe.each(['CHECK', 'GC'])('%s while the agent is away', (command) => {
   test('is code 11 at once', async () => {
     makeMarker();
     expect(errorOf(await call(command))).toMatchObject({ code: 11 });
-    expect(edge.elapsed).toBe(0);
+    expect(host.elapsed).toBe(0);
     expect(queued()).toEqual([]);
   });
 });
@@ -442,22 +402,22 @@ describe('DEL while the agent is away', () => {
     expect(await call('DEL')).toEqual(SUCCESS);
     const names = queued();
     expect(names).toHaveLength(1);
-    expect(parseDeleteEntryName(names[0] ?? '')).toEqual({ time: edge.started });
+    expect(parseDeleteEntryName(names[0] ?? '')).toEqual({ time: host.started });
     const text = readFileSync(join(deletes, names[0] ?? ''), 'utf8');
     const expected: CniRequest = { command: 'DEL', env: environment('DEL'), config: config() };
     expect(JSON.parse(text)).toEqual(expected);
     expect(statSync(join(deletes, names[0] ?? '')).mode & 0o777).toBe(0o600);
-    expect(edge.elapsed).toBe(0);
+    expect(host.elapsed).toBe(0);
   });
 
   test('carries the time when it was called, not when it was queued', async () => {
     makeMarker();
     await using agent = await TestAgent.listen(socket, () => {
-      edge.advance(25_000);
+      host.advance(25_000);
       return agent.received.length > 1 ? fromAgent : undefined;
     });
     expect(await call('DEL')).toEqual(SUCCESS);
-    expect(parseDeleteEntryName(queued()[0] ?? '')).toEqual({ time: edge.started });
+    expect(parseDeleteEntryName(queued()[0] ?? '')).toEqual({ time: host.started });
   });
 
   test('is queued however old the marker is', async () => {
@@ -471,7 +431,7 @@ describe('DEL while the agent is away', () => {
     makeMarker();
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, i) => {
-        const own = Object.assign(new TestEdge(), { die: i / 20 });
+        const own = Object.assign(new TestHost(), { die: i / 20 });
         return answerCall(environment('DEL'), Buffer.from(config()), own);
       }),
     );
@@ -491,10 +451,10 @@ describe('DEL while the agent is away', () => {
   test('the socket is tried once more after the entry is durable', async () => {
     makeMarker();
     const seen: number[] = [];
-    const connect = edge.connect.bind(edge);
-    edge.connect = (path, events) => {
+    const connect = host.connect.bind(host);
+    host.connect = (path) => {
       seen.push(queued().length);
-      return connect(path, events);
+      return connect(path);
     };
     expect(await call('DEL')).toEqual(SUCCESS);
     expect(seen).toEqual([0, 1]);
@@ -523,7 +483,7 @@ describe('DEL while the agent is away', () => {
 
   test('what can be neither sent nor written is code 11, and both reasons are told', async () => {
     makeMarker();
-    mkdirSync(join(deletes, `.${String(edge.started).padStart(15, '0')}-800000000000.json.tmp`));
+    mkdirSync(join(deletes, `.${String(host.started).padStart(15, '0')}-800000000000.json.tmp`));
     const error = errorOf(await call('DEL'));
     expect(error).toMatchObject({ code: 11 });
     expect(error.msg).toContain('DEL shop/web-1 net1');
@@ -534,7 +494,7 @@ describe('DEL while the agent is away', () => {
 
   test('what cannot be written is answered by the agent that is back at the second try', async () => {
     makeMarker();
-    mkdirSync(join(deletes, `.${String(edge.started).padStart(15, '0')}-800000000000.json.tmp`));
+    mkdirSync(join(deletes, `.${String(host.started).padStart(15, '0')}-800000000000.json.tmp`));
     let first = true;
     await using agent = await TestAgent.listen(socket, (_, __, connection) => {
       if (!first) return fromAgent;
@@ -580,15 +540,15 @@ describe('somebody else on the socket: code 11 that says so, for every verb', ()
   });
 });
 
-test('the binary has at most 300 lines, in three files that import nothing but node: and the protocol', () => {
+test('the binary has at most 300 lines, in four files that import nothing but each other and the protocol', () => {
   const sources = globSync('*.ts', { cwd: import.meta.dirname })
     .filter((name) => !name.endsWith('.test.ts'))
     .toSorted();
-  expect(sources).toEqual(['command.ts', 'main.ts', 'socket.ts']);
+  expect(sources).toEqual(['command.ts', 'host.ts', 'main.ts', 'socket.ts']);
   const texts = sources.map((name) => readFileSync(join(import.meta.dirname, name), 'utf8'));
   expect(texts.join('').split('\n').length - 1).toBeLessThanOrEqual(300);
   const imported = texts.flatMap((text) => [...text.matchAll(/\bfrom '([^']+)'|import\('([^']+)'\)/g)]);
-  const allowed = ['node:fs', '../protocol.ts', './command.ts', './socket.ts'];
+  const allowed = ['../protocol.ts', './command.ts', './host.ts', './socket.ts'];
   expect(allowed).toEqual(expect.arrayContaining(imported.map((match) => match[1] ?? match[2])));
   expect(imported.length).toBeGreaterThan(4);
 });

@@ -1,7 +1,7 @@
 /** From one call of the plugin to its answer: the binary's half of the contract, without process and terminal. */
-import * as fs from 'node:fs';
 import * as p from '../protocol.ts';
-import { type Edge, type Failure, post } from './socket.ts';
+import type { Host } from './host.ts';
+import { type Failure, post } from './socket.ts';
 
 /** A call on its way to the agent: whom it is about, and when it began (monotonic, and by the wall clock). */
 interface Request {
@@ -9,7 +9,8 @@ interface Request {
   readonly cniVersion: string;
   readonly socket: string;
   readonly deletes: string;
-  readonly body: string;
+  readonly text: string;
+  readonly body: Uint8Array;
   readonly subject: string;
   readonly start: number;
   readonly called: number;
@@ -25,12 +26,13 @@ const CURE = "Is the agent's pod running on this node, and what does its log say
  * @throws an error of the file system that hides the marker from STATUS
  */
 export async function answerCall(
-  env: NodeJS.ProcessEnv,
+  env: Readonly<Record<string, string | undefined>>,
   stdin: Uint8Array,
-  edge: Edge,
+  host: Host,
 ): Promise<p.CniAnswer> {
-  const [start, called, command] = [edge.monotonic(), edge.now(), env['CNI_COMMAND'] ?? ''];
-  const input = command === 'VERSION' && stdin.length === 0 ? {} : parseInput(stdin);
+  const [start, called, command] = [host.monotonic(), host.now(), env['CNI_COMMAND'] ?? ''];
+  const config = host.decode(stdin);
+  const input = command === 'VERSION' && stdin.length === 0 ? {} : parseInput(config, stdin.length);
   const version = typeof input === 'string' ? undefined : input['cniVersion'];
   const given = typeof version === 'string' ? version : undefined;
 
@@ -44,25 +46,27 @@ export async function answerCall(
   const paths = p.agentPaths(input['ipam']);
   if (typeof paths === 'string') return p.errorAnswer(cniVersion, p.ErrorCode.invalidConfig, paths);
   const deletes = p.deletesDir(paths.stateDir);
-  if (command === 'STATUS') return statusAnswer(cniVersion, `${deletes}/${p.MARKER_FILE}`, called);
+  if (command === 'STATUS') return statusAnswer(cniVersion, `${deletes}/${p.MARKER_FILE}`, called, host);
 
   const cniEnv = Object.entries(env).filter((each): each is [string, string] => each[0].startsWith('CNI_'));
-  const message: p.CniRequest = { command, env: Object.fromEntries(cniEnv), config: decode(stdin) };
-  const body = JSON.stringify(message);
-  if (Buffer.byteLength(body) > p.MAX_REQUEST_BYTES) {
+  const message: p.CniRequest = { command, env: Object.fromEntries(cniEnv), config: config ?? '' };
+  const text = JSON.stringify(message);
+  const body = host.encode(text);
+  if (body.length > p.MAX_REQUEST_BYTES) {
     return p.errorAnswer(cniVersion, p.ErrorCode.invalidEnvironment, 'the CNI_* variables are too large');
   }
   const subject = p.describeCall(env);
-  const request = { command, cniVersion, ...paths, deletes, subject, body, start, called };
-  if (command === 'DEL') return answerDel(request, edge);
-  return answerOf(request, await ask(request, start + p.BINARY_DEADLINE_MS, edge));
+  const request = { command, cniVersion, ...paths, deletes, subject, text, body, start, called };
+  if (command === 'DEL') return answerDel(request, host);
+  return answerOf(request, await ask(request, start + p.BINARY_DEADLINE_MS, host));
 }
 
 /** The configuration, or what is wrong with it. */
-function parseInput(stdin: Uint8Array): Record<string, unknown> | string {
-  if (stdin.length > p.MAX_CONFIG_BYTES) return `the configuration has more than ${p.MAX_CONFIG_BYTES} bytes`;
+function parseInput(text: string | undefined, bytes: number): Record<string, unknown> | string {
+  if (bytes > p.MAX_CONFIG_BYTES) return `the configuration has more than ${p.MAX_CONFIG_BYTES} bytes`;
+  if (text === undefined) return 'cannot decode the configuration: it is not UTF-8';
   try {
-    const input: unknown = JSON.parse(decode(stdin));
+    const input: unknown = JSON.parse(text);
     const isObject = typeof input === 'object' && input !== null && !Array.isArray(input);
     return isObject ? { ...input } : 'the configuration is no JSON object';
   } catch (error) {
@@ -70,13 +74,8 @@ function parseInput(stdin: Uint8Array): Record<string, unknown> | string {
   }
 }
 
-/** @throws TypeError if it is not UTF-8 */
-function decode(stdin: Uint8Array): string {
-  return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(stdin);
-}
-
-function statusAnswer(cniVersion: string, marker: string, now: number): p.CniAnswer {
-  const touched = fs.statSync(marker, { throwIfNoEntry: false })?.mtimeMs;
+function statusAnswer(cniVersion: string, marker: string, now: number, host: Host): p.CniAnswer {
+  const touched = host.modified(marker);
   if (touched !== undefined && now - touched <= p.MARKER_MAX_AGE_MS) return SUCCESS;
   const since = touched === undefined ? 'yet' : `for ${Math.round((now - touched) / 1000)} s`;
   const msg = `no Berth agent has been ready on this node ${since}`;
@@ -84,47 +83,45 @@ function statusAnswer(cniVersion: string, marker: string, now: number): p.CniAns
 }
 
 /** Sends the request until somebody answers it, as long as its verb may wait and may be repeated. */
-async function ask(request: Request, deadline: number, edge: Edge): Promise<p.CniAnswer | Failure> {
+async function ask(request: Request, deadline: number, host: Host): Promise<p.CniAnswer | Failure> {
   const { command, socket, body, start } = request;
   let waitUntil = command === 'ADD' ? start + p.ADD_WAIT_MS : start;
   for (;;) {
-    const outcome = await post(socket, body, deadline - edge.monotonic(), edge);
+    const outcome = await post(socket, body, deadline, host);
     if ('exitCode' in outcome) return outcome;
-    const now = edge.monotonic();
+    const now = host.monotonic();
     // The agent died with the request in its hands. ADD is idempotent, CHECK changes nothing: ask the next agent.
     const again = outcome.kind === 'broken' && (command === 'ADD' || command === 'CHECK');
     if (again) waitUntil = now + p.ADD_WAIT_MS;
     const starting = outcome.kind === 'away' && /^(ENOENT|ECONNREFUSED|EAGAIN)$/.test(outcome.reason);
     if (!(again || (starting && now < waitUntil)) || now + PAUSE_MS >= deadline) return outcome;
-    await new Promise<void>((resolve) => void edge.after(PAUSE_MS, resolve));
+    await host.pause(PAUSE_MS);
   }
 }
 
 /** A release that the agent did not confirm is queued for the next agent: success means durable. */
-async function answerDel(request: Request, edge: Edge): Promise<p.CniAnswer> {
-  const outcome = await ask(request, request.start + p.DEL_WAIT_MS, edge);
+async function answerDel(request: Request, host: Host): Promise<p.CniAnswer> {
+  const outcome = await ask(request, request.start + p.DEL_WAIT_MS, host);
   const confirmed = 'exitCode' in outcome || outcome.kind === 'garbage';
   // Without the marker this may be another container's file system: gone, with the entry, when it ends.
-  if (confirmed || !fs.existsSync(`${request.deletes}/${p.MARKER_FILE}`)) return answerOf(request, outcome);
+  if (confirmed || host.modified(`${request.deletes}/${p.MARKER_FILE}`) === undefined)
+    return answerOf(request, outcome);
   let failure = '';
   try {
-    enqueue(request.deletes, p.deleteEntryName(request.called, edge.random()), request.body);
+    enqueue(request.deletes, p.deleteEntryName(request.called, host.random()), request.text, host);
   } catch (error) {
     failure = `The release cannot be queued either: ${String(error)}.`;
   }
-  const left = request.start + p.BINARY_DEADLINE_MS - edge.monotonic();
-  const second = await post(request.socket, request.body, left, edge);
+  const second = await post(request.socket, request.body, request.start + p.BINARY_DEADLINE_MS, host);
   return failure === '' ? SUCCESS : answerOf(request, second, failure);
 }
 
 /** Durable when it returns. */
-function enqueue(directory: string, name: string, body: string): void {
+function enqueue(directory: string, name: string, text: string, host: Host): void {
   const temp = `${directory}/${p.deleteTempName(name)}`;
-  fs.writeFileSync(temp, body, { flag: 'wx', mode: 0o600, flush: true });
-  fs.renameSync(temp, `${directory}/${name}`);
-  const handle = fs.openSync(directory, 'r');
-  fs.fsyncSync(handle);
-  fs.closeSync(handle);
+  host.create(temp, text);
+  host.rename(temp, `${directory}/${name}`);
+  host.syncDirectory(directory);
 }
 
 function answerOf(request: Request, outcome: p.CniAnswer | Failure, more = ''): p.CniAnswer {

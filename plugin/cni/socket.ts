@@ -1,34 +1,6 @@
-/** One HTTP/1.1 exchange over a unix socket, by hand: node:http and node:net would double the start-up time. */
+/** One HTTP/1.1 exchange over a unix socket. */
 import { CNI_ENDPOINT, type CniAnswer, MAX_ANSWER_BYTES, parseAnswer } from '../protocol.ts';
-
-/** A connected socket. */
-export interface Stream {
-  /** How many of the bytes were taken; the others are for the next `drain`. Below zero: none. */
-  write(bytes: Uint8Array): number;
-  terminate(): void;
-}
-
-export interface StreamEvents {
-  open(stream: Stream): void;
-  drain(stream: Stream): void;
-  data(stream: Stream, chunk: Uint8Array): void;
-  error(stream: Stream, error: NodeJS.ErrnoException): void;
-  close(stream: Stream): void;
-}
-
-/** The outside world: `kube/clock.ts` is out of this program's reach. */
-export interface Edge {
-  /** Wall clock, milliseconds since the Unix epoch. */
-  now(): number;
-  /** Milliseconds that never go back. */
-  monotonic(): number;
-  /** Uniform in [0, 1). */
-  random(): number;
-  /** Calls `run` after `ms` milliseconds; the result cancels it. */
-  after(ms: number, run: () => void): () => void;
-  /** @throws an error with `code` if nobody accepts on the unix socket `path` */
-  connect(path: string, events: StreamEvents): Promise<unknown>;
-}
+import type { Host } from './host.ts';
 
 /**
  * Why there is no answer. away: nobody accepted, nothing was sent; broken: closed before a whole answer and
@@ -39,61 +11,75 @@ export interface Failure {
   readonly reason: string;
 }
 
-/** Posts `body` to the agent. Never rejects, and settles within `timeoutMs` milliseconds. */
-export function post(
+const LATE: Failure = { kind: 'late', reason: 'no answer in time' };
+const CLOSED: Failure = { kind: 'broken', reason: 'the connection was closed before the answer' };
+/** Headers that are longer are nobody's whom we know. */
+const MAX_HEAD_BYTES = 16 * 1024;
+
+/** Posts `body` to the agent. Never rejects, and settles by `deadline` on the monotonic clock. */
+export async function post(
   path: string,
-  body: string,
-  timeoutMs: number,
-  edge: Edge,
+  body: Uint8Array,
+  deadline: number,
+  host: Host,
 ): Promise<CniAnswer | Failure> {
-  return new Promise((resolve) => {
-    let accepted: Stream | undefined;
-    let received: Buffer = Buffer.alloc(0);
-    let request: Uint8Array = Buffer.from(
-      `POST ${CNI_ENDPOINT} HTTP/1.1\r\nHost: berth\r\nContent-Type: application/json\r\n` +
-        `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-    );
-    let settled = false;
-    const finish = (outcome: CniAnswer | Failure): void => {
-      settled = true;
-      cancel();
-      resolve(outcome);
-      accepted?.terminate();
-    };
-    const fail = (kind: Failure['kind'], reason: string): void => finish({ kind, reason });
-    const cancel = edge.after(Math.max(timeoutMs, 0), () => fail('late', 'no answer in time'));
-    const send = (stream: Stream): void => {
-      accepted = stream;
-      if (settled) stream.terminate();
-      else if (request.length > 0) request = request.subarray(Math.max(stream.write(request), 0));
-    };
-    const data = (_: Stream, chunk: Uint8Array): void => {
-      received = Buffer.concat([received, chunk]);
-      const outcome = parseResponse(received);
-      if (typeof outcome === 'string') fail('garbage', `its answer cannot be used: ${outcome}`);
-      else if (outcome !== undefined) finish(outcome);
-    };
-    const error = (_: Stream, e: NodeJS.ErrnoException): void => fail('broken', e.code ?? e.message);
-    const close = (): void => fail('broken', 'the connection was closed before the answer');
-    edge
-      .connect(path, { open: send, drain: send, data, error, close })
-      .catch((problem: NodeJS.ErrnoException) => fail('away', problem.code ?? problem.message));
-  });
+  let descriptor: number | undefined;
+  try {
+    descriptor = await host.connect(path);
+    return await exchange(descriptor, body, deadline, host);
+  } catch (error) {
+    const reason = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    return { kind: descriptor === undefined ? 'away' : 'broken', reason };
+  } finally {
+    if (descriptor !== undefined) host.close(descriptor);
+  }
+}
+
+async function exchange(
+  descriptor: number,
+  body: Uint8Array,
+  deadline: number,
+  host: Host,
+): Promise<CniAnswer | Failure> {
+  const head =
+    `POST ${CNI_ENDPOINT} HTTP/1.1\r\nHost: berth\r\nContent-Type: application/json\r\n` +
+    `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
+  const left = (): number => Math.max(deadline - host.monotonic(), 0);
+  if (!(await host.send(descriptor, concat(host.encode(head), body), left()))) return LATE;
+  let received: Uint8Array = new Uint8Array();
+  for (;;) {
+    const chunk = await host.receive(descriptor, left());
+    if (chunk === undefined) return LATE;
+    if (chunk.length === 0) return CLOSED;
+    received = concat(received, chunk);
+    const outcome = parseResponse(received, host);
+    if (typeof outcome === 'string')
+      return { kind: 'garbage', reason: `its answer cannot be used: ${outcome}` };
+    if (outcome !== undefined) return outcome;
+  }
+}
+
+function concat(one: Uint8Array, other: Uint8Array): Uint8Array {
+  const both = new Uint8Array(one.length + other.length);
+  both.set(one);
+  both.set(other, one.length);
+  return both;
 }
 
 /** The answer, or why there will be none; undefined while more is needed. */
-function parseResponse(received: Buffer): CniAnswer | string | undefined {
+function parseResponse(received: Uint8Array, host: Host): CniAnswer | string | undefined {
   const protocol = 'HTTP/1.1 ';
-  const end = received.indexOf('\r\n\r\n');
-  const head = received.toString('latin1', 0, end < 0 ? protocol.length : end + 4);
-  if (!protocol.startsWith(head.slice(0, protocol.length))) return 'it is not HTTP/1.1';
+  const start = String.fromCharCode(...received.subarray(0, MAX_HEAD_BYTES));
+  if (!protocol.startsWith(start.slice(0, protocol.length))) return 'it is not HTTP/1.1';
+  const end = start.indexOf('\r\n\r\n');
+  if (end < 0) return start.length < MAX_HEAD_BYTES ? undefined : 'its headers have no end';
+  const head = start.slice(0, end + 4);
   const length = /^content-length:[ \t]*(\d{1,9})[ \t]*\r$/im.exec(head)?.[1];
-  if (end >= 0 && length === undefined) return 'it has no Content-Length';
-  const size = head.length + Number(length ?? 0);
-  if (Math.max(size, received.length) > MAX_ANSWER_BYTES)
-    return `it is larger than ${MAX_ANSWER_BYTES} bytes`;
-  if (end < 0 || received.length < size) return undefined;
-  const body = received.toString('utf8', head.length, size);
+  if (length === undefined) return 'it has no Content-Length';
+  const size = head.length + Number(length);
+  if (size > MAX_ANSWER_BYTES) return `it is larger than ${MAX_ANSWER_BYTES} bytes`;
+  if (received.length < size) return undefined;
+  const body = host.decode(received.subarray(head.length, size)) ?? 'bytes that are no text';
   const status = head.slice(protocol.length, protocol.length + 3);
   return (status === '200' ? parseAnswer(body) : undefined) ?? `status ${status}, ${body.slice(0, 200)}`;
 }
