@@ -12,6 +12,7 @@ import { resolveCniPlugins } from '../e2e/controlplane/assets.ts';
 import { requestDifference } from '../e2e/controlplane/metrics.ts';
 import { type Cluster, startCluster } from '../e2e/harness/cluster.ts';
 import { artefacts } from '../e2e/harness/programs.ts';
+import { type BinaryAlone, measureBinary } from './binary.ts';
 import { peakRssMb, rssMb } from './memory.ts';
 import { SocketClient } from './socketclient.ts';
 import { type Round, type Row, summarise } from './stats.ts';
@@ -142,7 +143,7 @@ function git(...args: string[]): string {
   return execFileSync('git', args, { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
 }
 
-function report(measured: Measured): void {
+function report(measured: Measured, binaryAlone: BinaryAlone): void {
   const { rows, ...rest } = measured;
   const create = rows.find((r) => r.name === 'create' && r.callers === 1);
   const binary = rows.find((r) => r.name === 'add/binary');
@@ -159,6 +160,7 @@ function report(measured: Measured): void {
     pinned: PINNED,
     rows,
     ...rest,
+    binaryAlone,
     /** What the binary adds to the latency of a raw create, medians. */
     binaryAddsMs: binary === undefined || create === undefined ? null : binary.p50_ms - create.p50_ms,
   };
@@ -188,10 +190,16 @@ function report(measured: Measured): void {
   );
   if (result.binaryAddsMs !== null)
     say(`ADD through the binary adds ${result.binaryAddsMs.toFixed(1)} ms to a raw create (medians)`);
+  const { roundTripMs, processMs, fiftyAtOnceMs, rssMb } = binaryAlone;
+  say(
+    `binary alone: ${processMs.toFixed(1)} ms, a bare round trip ${roundTripMs.toFixed(2)} ms; 50 at once ${fiftyAtOnceMs.toFixed(0)} ms; RSS ${rssMb} MB`,
+  );
   say(PINNED ? 'etcd and API server on core 0, everything else on core 1' : 'all share all cores');
   say(`written to ${file}`);
 }
 
+// Before anything else runs, and on all cores.
+const binaryAlone = await measureBinary(artefacts.binary);
 const dataDir = mkdtempSync(join(tmpdir(), 'berth-bench-'));
 if (PINNED) execFileSync('taskset', ['-a', '-c', '-p', '1', String(process.pid)], { stdio: 'ignore' });
 try {
@@ -201,7 +209,7 @@ try {
     ...(PINNED && { apiServerCpus: '0', programCpus: '1' }),
   });
   try {
-    report(await run(cluster, dataDir));
+    report(await run(cluster, dataDir), binaryAlone);
   } finally {
     await cluster.stop();
   }

@@ -30,7 +30,7 @@ function assertSuccess(outcome: { readonly exitCode: number | null; readonly std
 const SEPARATOR = '\u001f';
 
 /** One after the other, as processes of a small shell. @throws Error with the output of the first that fails */
-function runProcesses(program: string, calls: readonly CniCall[]): Round {
+export function runProcesses(program: string, calls: readonly CniCall[]): Round {
   const lines = calls.map((call) => {
     const env = cniEnv(call);
     const fields = ['CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_IFNAME', 'CNI_ARGS'].map(
