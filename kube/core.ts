@@ -109,3 +109,12 @@ export const MIRROR_ANNOTATION = 'kubernetes.io/config.mirror';
 export function hasUid(pod: Pick<ObjectMeta, 'uid' | 'annotations'>, uid: string): boolean {
   return pod.uid === uid || pod.annotations?.[MIRROR_ANNOTATION] === uid;
 }
+
+/**
+ * True if the resource version is older than the other one. Those of one resource are decimal numbers that grow; of
+ * anything else only a difference can be seen, and counts as older.
+ */
+export function isOlderVersion(version: string, than: string): boolean {
+  if (!/^\d+$/.test(version) || !/^\d+$/.test(than)) return version !== than;
+  return BigInt(version) < BigInt(than);
+}

@@ -233,6 +233,23 @@ describe('a watch that ends', () => {
   });
 });
 
+describe('onInterrupt', () => {
+  it('is called when a watch or a list fails, and not when the server ends a watch in good order', async () => {
+    let interrupts = 0;
+    const world = await synced(['a'], { onInterrupt: () => (interrupts += 1) });
+    for (let i = 0; i < 5; i += 1) {
+      await world.clock.advance(60_000);
+      world.api.bookmark();
+    }
+    await settle();
+    expect(interrupts).toBe(0);
+    world.api.failWatches();
+    await settle();
+    expect(interrupts).toBe(1);
+    await world.stop();
+  });
+});
+
 describe('410 Expired', () => {
   it('leads to a new list, which replaces everything', async () => {
     const world = await synced(['a', 'b']);

@@ -42,6 +42,8 @@ export interface InformerOptions<T extends KubeObject> {
   readonly pageSize?: number | undefined;
   /** Milliseconds of silence after which the watch is renewed. Defaults to 90,000. */
   readonly idleTimeoutMs?: number | undefined;
+  /** Called when a list or a watch has failed. */
+  readonly onInterrupt?: (() => void) | undefined;
   /** Called before each watch but the first, when the API server has answered again. */
   readonly onReconnect?: (() => void) | undefined;
 }
@@ -58,7 +60,7 @@ export class Informer<T extends KubeObject> {
   constructor(options: InformerOptions<T>) {
     this.#options = options;
     this.#store = new Store(options.indexers);
-    const { onReconnect } = options;
+    const { onInterrupt, onReconnect } = options;
     this.#reflector = new Reflector({
       ...options,
       sink: {
@@ -66,6 +68,7 @@ export class Informer<T extends KubeObject> {
         upsert: (object) => this.#upsert(this.#trim(object), false),
         remove: (object) => this.#remove(keyOf(object), this.#trim(object)),
       },
+      onInterrupt: onInterrupt === undefined ? undefined : () => this.#guard(onInterrupt),
       onReconnect: onReconnect === undefined ? undefined : () => this.#guard(onReconnect),
     });
   }

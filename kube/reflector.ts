@@ -15,6 +15,7 @@ import { isAborted, pause } from './abort.ts';
 import type { Api, KubeObject, Resource, WatchEvent } from './api.ts';
 import { Backoff } from './backoff.ts';
 import type { Clock, Random } from './clock.ts';
+import { isOlderVersion } from './core.ts';
 import { isApiError } from './errors.ts';
 import type { Log } from './log.ts';
 
@@ -42,6 +43,8 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly pageSize?: number | undefined;
   /** Milliseconds of silence after which a watch is given up. Defaults to 90,000: the API server sends a bookmark about every minute. */
   readonly idleTimeoutMs?: number | undefined;
+  /** Called when a list or a watch has failed; a watch that the server ends in good order is no failure. Must not throw. */
+  readonly onInterrupt?: (() => void) | undefined;
   /** Called before each watch but the first, when the API server has answered again. Must not throw. */
   readonly onReconnect?: (() => void) | undefined;
 }
@@ -51,12 +54,6 @@ const LIST_TIMEOUT_MS = 60_000;
 const MIN_WATCH_SECONDS = 300;
 /** A watch that ends sooner than this (milliseconds) with nothing to say is a failure, not an end. */
 const SHORT_WATCH_MS = 1000;
-
-/** True if the version is older than the other one. Versions of one resource are decimal numbers that grow. */
-function isOlder(version: string, than: string): boolean {
-  if (!/^\d+$/.test(version) || !/^\d+$/.test(than)) return version !== than;
-  return BigInt(version) < BigInt(than);
-}
 
 export class Reflector<T extends KubeObject> {
   readonly #options: ReflectorOptions<T>;
@@ -89,6 +86,7 @@ export class Reflector<T extends KubeObject> {
         await this.#listAndWatch(signal);
       } catch (error) {
         if (isAborted(signal)) return;
+        this.#options.onInterrupt?.();
         const delayMs = this.#delayAfter(error);
         log.warn({ resource: resource.plural, error, delayMs }, 'list or watch failed, trying again');
         await pause(clock, delayMs, signal);
@@ -117,7 +115,7 @@ export class Reflector<T extends KubeObject> {
   async #checkVersion(version: string, signal: AbortSignal): Promise<void> {
     const { api, resource, log } = this.#options;
     const { metadata } = await api.list(resource, { ...this.#selection, limit: 1, signal });
-    if (!isOlder(metadata.resourceVersion, version)) return;
+    if (!isOlderVersion(metadata.resourceVersion, version)) return;
     log.warn(
       { resource: resource.plural, seen: version, now: metadata.resourceVersion },
       'the API server went back in time, listing again',

@@ -7,7 +7,7 @@
  *   killed parent left is removed by the next start.
  * - Data does not survive a crash of the machine: etcd runs without fsync unless asked otherwise.
  */
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ControlPlaneAssets, resolveAssets } from './assets.ts';
@@ -168,6 +168,28 @@ export class ControlPlane {
   async restartEtcd(): Promise<void> {
     await this.killEtcd();
     await this.startEtcd();
+  }
+
+  /** A copy of etcd's data, made while etcd is down; the API server fails its calls meanwhile. @returns its path */
+  async backupEtcd(): Promise<string> {
+    const backup = join(this.directory, 'etcd-backup');
+    await rm(backup, { recursive: true, force: true });
+    await this.killEtcd();
+    await cp(join(this.directory, 'etcd'), backup, { recursive: true });
+    await this.startEtcd();
+    return backup;
+  }
+
+  /** Puts a backup in the place of etcd's data, as after a disaster: both servers start anew, and what came after it never was. */
+  async restoreEtcd(backup: string): Promise<void> {
+    await this.killApiServer();
+    await this.killEtcd();
+    const data = join(this.directory, 'etcd');
+    await rm(data, { recursive: true });
+    await cp(backup, data, { recursive: true });
+    const etcd = await again(() => launchEtcd(this.directory, this.#state));
+    await this.#save({ ...this.#state, etcd });
+    await this.startApiServer();
   }
 
   /** Stops both and removes the directory. */

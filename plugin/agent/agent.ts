@@ -122,6 +122,7 @@ export class Agent {
         this.#parts.releaser.run(stop.signal),
         this.#parts.doubts.run(stop.signal),
         this.#parts.deletes.run(stop.signal),
+        this.#parts.canary.run(stop.signal),
         this.#compareNowAndThen(stop.signal),
       );
       this.#ready = true;
@@ -186,7 +187,15 @@ export class Agent {
     options: { resource: Resource<T> } & Pick<InformerOptions<T>, 'fieldSelector' | 'transform'>,
   ): Informer<T> {
     const { api, clock, random, log } = this.#options;
-    return new Informer({ ...options, api, clock, random, log });
+    return new Informer({
+      ...options,
+      api,
+      clock,
+      random,
+      log,
+      onInterrupt: () => this.#parts.canary.suspect(),
+      onReconnect: () => this.#parts.canary.reconnected(),
+    });
   }
 }
 

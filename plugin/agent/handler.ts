@@ -3,12 +3,14 @@ import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
 import { type CniAnswer, type CniRequest, ErrorCode, errorAnswer, IMPLIED_VERSION } from '../protocol.ts';
 import type { Attachments } from './attachments.ts';
+import type { Canary } from './canary.ts';
 import { CniError, messageOf } from './errors.ts';
 import { type ParsedRequest, parseRequest } from './request.ts';
 import { formatResult } from './result.ts';
 
 export interface HandlerOptions {
   readonly attachments: Pick<Attachments, 'add' | 'del' | 'check' | 'gc'>;
+  readonly canary: Pick<Canary, 'assure'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly onAnswered: (command: string, code: number, seconds: number) => void;
@@ -106,9 +108,10 @@ export class Handler {
   }
 
   async #run(request: ParsedRequest): Promise<string> {
-    const { attachments } = this.#options;
+    const { attachments, canary } = this.#options;
     switch (request.command) {
       case 'ADD': {
+        await canary.assure();
         const result = await attachments.add(request);
         return `${JSON.stringify(formatResult(result, request.config.cniVersion))}\n`;
       }

@@ -4,6 +4,7 @@ import type { Api, KubeObject } from '../../kube/api.ts';
 import type { Clock, Random } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
 import { Attachments } from './attachments.ts';
+import { Canary } from './canary.ts';
 import { Claimer } from './claim.ts';
 import { DeleteQueue } from './deletes.ts';
 import { DoubtList } from './doubts.ts';
@@ -49,6 +50,8 @@ export interface Parts {
   readonly releaser: Releaser;
   readonly doubts: DoubtList;
   readonly sync: NodeSync;
+  /** To be told of the watches' breaks. */
+  readonly canary: Canary;
   readonly deletes: DeleteQueue;
 }
 
@@ -81,6 +84,19 @@ export function buildParts(options: PartsOptions): Parts {
     releaser,
     surroundings: new Surroundings(options),
   });
+  const sync = new NodeSync({
+    api,
+    clock,
+    log,
+    node,
+    journal,
+    lock,
+    owners,
+    settler,
+    giveBack,
+    onConflict: () => metrics.addressConflict(),
+  });
+  const canary = new Canary({ api, clock, log, journal, compare: () => sync.compare() });
   return {
     pools,
     occupancy,
@@ -89,22 +105,13 @@ export function buildParts(options: PartsOptions): Parts {
     doubts,
     handler: new Handler({
       attachments,
+      canary,
       clock,
       log,
       onAnswered: (command, code, seconds) => metrics.answered(command, code, seconds),
     }),
-    sync: new NodeSync({
-      api,
-      clock,
-      log,
-      node,
-      journal,
-      lock,
-      owners,
-      settler,
-      giveBack,
-      onConflict: () => metrics.addressConflict(),
-    }),
+    sync,
+    canary,
     deletes: new DeleteQueue({
       stateDir,
       clock,

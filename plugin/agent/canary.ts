@@ -1,0 +1,165 @@
+/**
+ * Notices an API server that was restored from an older snapshot: nothing in the watch protocol tells of one, and
+ * addresses given out since the snapshot look free there.
+ *
+ * - Every watch that breaks or begins again makes the API suspect; the next ADD, or the watch's return, looks at the newest
+ *   reservation that this node made, which a restore loses first. If it is there as it was last written, nothing older is
+ *   lost either. If not, everything is compared before an ADD is served.
+ * - While nothing breaks it costs nothing: no ADD reads for it.
+ * - Does NOT see what other nodes lost: each node asserts its own.
+ */
+import { ipReservations } from '../../crds/resources.ts';
+import { isOwnedBy } from '../../ipam/reservation.ts';
+import type { Api } from '../../kube/api.ts';
+import type { Clock } from '../../kube/clock.ts';
+import { isOlderVersion } from '../../kube/core.ts';
+import { isApiError } from '../../kube/errors.ts';
+import type { Log } from '../../kube/log.ts';
+import { ErrorCode } from '../protocol.ts';
+import { CniError, messageOf } from './errors.ts';
+import type { Journal } from './journal.ts';
+import type { AttachmentOwner, Claim } from './state.ts';
+
+/** Milliseconds for one look. */
+const LOOK_TIMEOUT_MS = 5_000;
+/** Milliseconds after which an ADD does not wait any longer for a comparison; the comparison goes on. */
+const ADD_WAITS_MS = 15_000;
+/** Milliseconds between tries while the API server answers watches and nothing else. */
+const RETRY_MS = 1_000;
+
+export interface CanaryOptions {
+  readonly api: Pick<Api, 'get'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly journal: Journal;
+  /** Compares this node's attachments with the API and mends what differs. */
+  readonly compare: () => Promise<void>;
+}
+
+interface Bird {
+  readonly claim: Claim;
+  readonly owner: AttachmentOwner;
+  readonly version: string;
+}
+
+export class Canary {
+  readonly #options: CanaryOptions;
+  /** Counts suspicions: a look answers only those that it began after. */
+  #suspicions = 0;
+  #answered = 0;
+  #looking: Promise<void> | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(options: CanaryOptions) {
+    this.#options = options;
+  }
+
+  /** A watch broke: whatever answers next may have lost its memory. */
+  suspect(): void {
+    this.#suspicions += 1;
+  }
+
+  /** A watch begins again, so that the API server can be asked. */
+  reconnected(): void {
+    this.suspect();
+    this.#wake?.();
+  }
+
+  /**
+   * Resolves when the API is known to have what this node wrote, at once where nothing has happened.
+   * @throws CniError 11 if that cannot be found out now
+   */
+  async assure(): Promise<void> {
+    if (this.#answered === this.#suspicions) return;
+    const { clock } = this.#options;
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const cancel = clock.after(ADD_WAITS_MS, () => reject(new Error(`no end after ${ADD_WAITS_MS} ms`)));
+    try {
+      while (this.#answered !== this.#suspicions) await Promise.race([this.#look(), late]);
+    } catch (error) {
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `the connection to the API server was lost, and what it has cannot be compared yet: ${messageOf(error)}`,
+        'no address is given meanwhile, as an API server that was restored from a backup may have lost some; the runtime will try again',
+        error,
+      );
+    } finally {
+      cancel();
+    }
+  }
+
+  /** Looks after every reconnect, also when no ADD comes, until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#options;
+    const onAbort = (): void => this.#wake?.();
+    signal.addEventListener('abort', onAbort, { once: true });
+    while (!signal.aborted) {
+      if (this.#answered === this.#suspicions) {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+        continue;
+      }
+      try {
+        await this.#look();
+      } catch (error) {
+        log.warn({ error }, 'looking for what the API server may have lost failed; trying again');
+        await clock.sleep(RETRY_MS, signal).catch((reason: unknown) => {
+          if (!signal.aborted) throw reason;
+        });
+      }
+    }
+    signal.removeEventListener('abort', onAbort);
+  }
+
+  /** One look for all who wait for it. */
+  #look(): Promise<void> {
+    this.#looking ??= this.#lookNow().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  async #lookNow(): Promise<void> {
+    const { compare, log } = this.#options;
+    const suspicions = this.#suspicions;
+    const bird = this.#newest();
+    if (bird !== undefined && !(await this.#isThere(bird))) {
+      log.error(
+        { reservation: bird.claim.name },
+        'the API server has lost the newest reservation of this node; was it restored from a backup? Comparing everything',
+      );
+      await compare();
+    }
+    this.#answered = suspicions;
+  }
+
+  /** The reservation that this node wrote last, of those that are in use. */
+  #newest(): Bird | undefined {
+    let newest: Bird | undefined;
+    for (const { owner, claims } of this.#options.journal.state.attachments.values()) {
+      for (const claim of claims) {
+        const version = claim.resourceVersion;
+        if (version !== undefined && (newest === undefined || isOlderVersion(newest.version, version))) {
+          newest = { claim, owner, version };
+        }
+      }
+    }
+    return newest;
+  }
+
+  async #isThere({ claim, owner, version }: Bird): Promise<boolean> {
+    try {
+      const live = await this.#options.api.get(
+        ipReservations,
+        { name: claim.name },
+        { timeoutMs: LOOK_TIMEOUT_MS },
+      );
+      const { uid, resourceVersion = '' } = live.metadata;
+      return uid === claim.uid && !isOlderVersion(resourceVersion, version) && isOwnedBy(live.spec, owner);
+    } catch (error) {
+      if (isApiError(error, 'NotFound')) return false;
+      throw error;
+    }
+  }
+}
