@@ -4,7 +4,7 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { ipReservations } from '../crds/resources.ts';
-import type { IPPoolSpec, IPReservation } from '../crds/types.ts';
+import type { IPPoolSpec } from '../crds/types.ts';
 import { namespaces } from '../kube/core.ts';
 import {
   addressesOf,
@@ -78,16 +78,6 @@ async function del(pod: TestPod, ...nics: readonly Nic[]): Promise<void> {
   for (const nic of nics) expect(await call('DEL', pod, nic)).toMatchObject({ exitCode: 0, stdout: '' });
 }
 
-/** The reservations of a pod's interface. */
-async function reservationsOf(pod: TestPod, ifname: string): Promise<IPReservation[]> {
-  const all = [...(await cluster.reservations()).values()];
-  return all.filter(({ spec }) => spec.owner?.uid === pod.uid && spec.owner.ifname === ifname);
-}
-
-async function addressesFor(pod: TestPod, ifname: string): Promise<string[]> {
-  return (await reservationsOf(pod, ifname)).map(({ spec }) => spec.address).toSorted();
-}
-
 const newPod = (name: string, annotations: Record<string, unknown> = {}, namespace = 'default') =>
   cluster.createPod('node-1', name, {
     namespace,
@@ -114,7 +104,7 @@ describe('interfaces of one pod', () => {
     expect(new Set(given.flat()).size).toBe(6);
     for (const [index, { ifname }] of nics.entries()) {
       expect(given[index]).toEqual([V4, V6]);
-      expect(await addressesFor(pod, ifname)).toEqual(given[index]?.toSorted());
+      expect((await cluster.boundTo(pod))[ifname]).toEqual(given[index]?.toSorted());
     }
     const [eth0 = { ifname: '' }, ...others] = nics;
     const before = await cluster.reservations();
@@ -301,8 +291,7 @@ describe('a sandbox that is made anew', () => {
     await add(pod, nic('net1', 'old'));
     expect(await add(pod, nic('eth0', 'new'))).toEqual(kept);
     await del(pod, nic('net1', 'old'), nic('eth0', 'old'));
-    expect(await addressesFor(pod, 'net1')).toEqual([]);
-    expect(await addressesFor(pod, 'eth0')).toEqual(kept.toSorted());
+    expect(await cluster.boundTo(pod)).toEqual({ eth0: kept.toSorted() });
     await del(pod, nic('eth0', 'new'));
   });
 });

@@ -7,17 +7,15 @@
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { IPPoolSpec } from '../crds/types.ts';
-import { pods } from '../kube/core.ts';
 import { addressesOf, type Cluster, startCluster, type TestPod } from './harness/cluster.ts';
 import { codeOf, messageOf } from './harness/cni.ts';
-import { type ArrivedCall, Multus, type Sandbox } from './harness/multus.ts';
+import { type ArrivedCall, Multus, networkStatus, type Sandbox } from './harness/multus.ts';
 import { Namespaces } from './harness/netns.ts';
 import { waitFor } from './harness/wait.ts';
 import { whyNoNetwork } from './quickstart/network.ts';
 
 const NODE = 'node-1';
 const NETWORKS = 'k8s.v1.cni.cncf.io/networks';
-const STATUS = 'k8s.v1.cni.cncf.io/network-status';
 const DEFAULT_NETWORK = 'v1.multus-cni.io/default-network';
 
 let cluster: Cluster;
@@ -97,16 +95,6 @@ async function arrived(pod: TestPod, command: string): Promise<ArrivedCall[]> {
   );
 }
 
-/** The Bound addresses of a pod by interface, sorted. */
-async function reservedFor(pod: TestPod): Promise<Record<string, string[]>> {
-  const found: Record<string, string[]> = {};
-  for (const { spec } of (await cluster.reservations()).values()) {
-    if (spec.state !== 'Bound' || spec.owner?.uid !== pod.uid) continue;
-    (found[spec.owner.ifname ?? ''] ??= []).push(spec.address);
-  }
-  return Object.fromEntries(Object.entries(found).map(([ifname, list]) => [ifname, list.toSorted()]));
-}
-
 /** What the interfaces of the pod's namespace have, without prefix lengths. */
 async function presentIn(namespace: string, ifnames: readonly string[]): Promise<Record<string, string[]>> {
   const entries = ifnames.map(async (ifname): Promise<[string, string[]]> => {
@@ -114,16 +102,6 @@ async function presentIn(namespace: string, ifnames: readonly string[]): Promise
     return [ifname, addresses.map((address) => address.split('/')[0] ?? '').toSorted()];
   });
   return Object.fromEntries(await Promise.all(entries));
-}
-
-/** The network-status annotation; undefined where there is none. */
-async function statusOf(pod: TestPod): Promise<Record<string, string[]> | undefined> {
-  const { metadata } = await cluster.api.get(pods, pod);
-  const text = metadata.annotations?.[STATUS];
-  if (text === undefined) return undefined;
-  // The format of the Network Plumbing Working Group's specification.
-  const entries = JSON.parse(text) as { interface?: string; ips?: string[] }[];
-  return Object.fromEntries(entries.map((entry) => [entry.interface ?? '', (entry.ips ?? []).toSorted()]));
 }
 
 describe.skipIf(whyNoNetwork() !== undefined)('through Multus', () => {
@@ -159,21 +137,21 @@ describe.skipIf(whyNoNetwork() !== undefined)('through Multus', () => {
     const list = 'networks/storage@data0, networks/storage, networks/storage-list';
     const web = await newPod('web', { [NETWORKS]: list });
     const result = await add(web);
-    const reserved = await reservedFor(web);
+    const reserved = await cluster.boundTo(web);
     expect(Object.keys(reserved).toSorted()).toEqual(['data0', 'eth0', 'net2', 'net3']);
     for (const addresses of Object.values(reserved)) expect(addresses).toHaveLength(2);
     expect(reserved['eth0']).toEqual(result.toSorted());
     expect(await presentIn('web', Object.keys(reserved))).toEqual(reserved);
-    expect(await statusOf(web)).toEqual(reserved);
+    expect(await networkStatus(cluster, web)).toEqual(reserved);
     const names = [...(await cluster.reservations()).values()].map(
       ({ spec }) => spec.owner?.cniNetwork ?? '',
     );
     expect([...new Set(names)].toSorted()).toEqual(['lan', 'storage-list', 'storage-macvlan']);
     const db = await newPod('db', { [NETWORKS]: 'networks/storage' });
     await add(db);
-    for (const address of Object.values(await reservedFor(db)).flat()) await spaces.ping('web', address);
+    for (const address of Object.values(await cluster.boundTo(db)).flat()) await spaces.ping('web', address);
     await del(web);
-    expect(await reservedFor(web)).toEqual({});
+    expect(await cluster.boundTo(web)).toEqual({});
     expect(await spaces.ip('web', '-o link')).not.toMatch(/eth0|data0|net/);
     await del(db);
   });
@@ -196,7 +174,7 @@ describe.skipIf(whyNoNetwork() !== undefined)('through Multus', () => {
       expect(call?.config['runtimeConfig']).toEqual(
         inRuntimeConfig === undefined ? undefined : { ips: inRuntimeConfig },
       );
-      expect((await reservedFor(pod))['data0']).toEqual(['10.2.0.77', 'fd00:2::77']);
+      expect((await cluster.boundTo(pod))['data0']).toEqual(['10.2.0.77', 'fd00:2::77']);
       expect(await spaces.addressesIn(pod.name, 'data0')).toEqual(['10.2.0.77/24', 'fd00:2::77/64']);
       // What is asked for on one interface says nothing of another.
       const [first] = await arrived(pod, 'ADD');
@@ -214,7 +192,19 @@ describe.skipIf(whyNoNetwork() !== undefined)('through Multus', () => {
       const [call] = await arrived(pod, 'ADD');
       expect(call?.args).toContain('IP=10.1.0.66,fd00:1::66');
       expect(call?.config['runtimeConfig']).toBeUndefined();
-      expect(Object.keys(await reservedFor(pod)).toSorted()).toEqual(['eth0', 'net1']);
+      expect(Object.keys(await cluster.boundTo(pod)).toSorted()).toEqual(['eth0', 'net1']);
+      await del(pod, network);
+    });
+
+    test('that the runtime itself hands to Multus arrive as runtimeConfig alone, and are given exactly', async () => {
+      const pod = await newPod('ips-runtime', { [NETWORKS]: 'networks/storage' });
+      const lan = { ...bridge('lan', 'lan', ['lan-v4', 'lan-v6']), capabilities: { ips: true } };
+      const ips = ['10.1.0.67/24', 'fd00:1::67'];
+      const network = { delegates: [lan], runtimeConfig: { ips } };
+      expect(await add(pod, network)).toEqual(['10.1.0.67', 'fd00:1::67']);
+      const [call] = await arrived(pod, 'ADD');
+      expect(call?.config['runtimeConfig']).toEqual({ ips });
+      expect(call?.args.some((item) => item.startsWith('IP='))).toBe(false);
       await del(pod, network);
     });
 
@@ -223,11 +213,11 @@ describe.skipIf(whyNoNetwork() !== undefined)('through Multus', () => {
       const owner = await newPod('ips-owner', { [NETWORKS]: elements });
       const late = await newPod('ips-late', { [NETWORKS]: elements });
       await add(owner);
-      const before = await reservedFor(owner);
+      const before = await cluster.boundTo(owner);
       const refused = await multus.call('ADD', late, byDelegate);
       expect(messageOf(refused)).toMatch(/10\.2\.0\.78.*default\/ips-owner/);
-      expect(await reservedFor(late)).toEqual({});
-      expect(await reservedFor(owner)).toEqual(before);
+      expect(await cluster.boundTo(late)).toEqual({});
+      expect(await cluster.boundTo(owner)).toEqual(before);
       await del(late);
       await del(owner);
     });
@@ -248,13 +238,37 @@ describe.skipIf(whyNoNetwork() !== undefined)('through Multus', () => {
       await add(pod);
       const calls = (await arrived(pod, 'ADD')).slice(1);
       expect(calls.map(({ config }) => config['args'])).toEqual(args.map((given) => ({ cni: given })));
-      const reserved = await reservedFor(pod);
+      const reserved = await cluster.boundTo(pod);
       expect(reserved['net1']).toEqual([expect.stringMatching(/^fd00:2::/)]);
       expect(reserved['net2']).toEqual(['10.2.0.88']);
       expect(reserved['net3']).toEqual([expect.stringMatching(/^10\.2\.0\./), 'fd00:2::88']);
       await del(pod);
     },
   );
+
+  test("Berth's own annotations know Multus' interfaces, and networks: one without a name by its definition", async () => {
+    const pod = await newPod('annotated', {
+      [NETWORKS]: 'networks/storage@data0,networks/storage,networks/storage-list',
+      'ipam.berth.dev/pools': { data0: 'storage-v4', 'storage-list': 'storage-v6' },
+      'ipam.berth.dev/ips': { net2: ['10.2.0.99'] },
+    });
+    await add(pod);
+    const v6 = expect.stringMatching(/^fd00:2::/);
+    expect(await cluster.boundTo(pod)).toMatchObject({
+      data0: [expect.stringMatching(/^10\.2\.0\./)],
+      net2: ['10.2.0.99', v6],
+      net3: [v6],
+    });
+    await del(pod);
+  });
+
+  test('for a pod that the API server no longer knows Multus answers by itself, and Berth is not asked', async () => {
+    const pod = await newPod('gone', { [NETWORKS]: 'networks/storage' });
+    await cluster.deletePod(pod);
+    expect(await multus.call('ADD', pod, byDelegate)).toMatchObject({ exitCode: 0 });
+    expect(await arrived(pod, 'ADD')).toEqual([]);
+    await del(pod);
+  });
 
   test('an ADD of which one network fails leaves no address, no interface and no status behind: Multus sends DEL for what it had begun', async () => {
     const occupant = await newPod('occupant', { [NETWORKS]: 'networks/full' });
@@ -267,10 +281,10 @@ describe.skipIf(whyNoNetwork() !== undefined)('through Multus', () => {
     expect(messageOf(refused)).toMatch(/default\/unlucky.*net2.*pool full-v4 has no free address: 1 bound/);
     expect((await arrived(pod, 'ADD')).map(({ ifname }) => ifname)).toEqual(['eth0', 'net1', 'net2']);
     expect((await arrived(pod, 'DEL')).map(({ ifname }) => ifname)).toEqual(['net2', 'net1', 'eth0']);
-    expect(await reservedFor(pod)).toEqual({});
+    expect(await cluster.boundTo(pod)).toEqual({});
     expect(await spaces.ip('unlucky', '-o link')).not.toMatch(/eth0|net/);
-    expect(await statusOf(pod)).toBeUndefined();
-    expect(Object.keys(await reservedFor(occupant)).toSorted()).toEqual(['eth0', 'net1']);
+    expect(await networkStatus(cluster, pod)).toBeUndefined();
+    expect(Object.keys(await cluster.boundTo(occupant)).toSorted()).toEqual(['eth0', 'net1']);
     await del(pod);
     await del(occupant);
   });
@@ -285,11 +299,11 @@ describe.skipIf(whyNoNetwork() !== undefined)('through Multus', () => {
     ])('%s gives everything back, however often it comes', async (what, prepare) => {
       const pod = await newPod(`del-${what.length}`, twoNetworks);
       await add(pod);
-      expect(Object.keys(await reservedFor(pod))).toHaveLength(3);
+      expect(Object.keys(await cluster.boundTo(pod))).toHaveLength(3);
       await prepare(pod);
       await del(pod);
       expect((await arrived(pod, 'DEL')).map(({ ifname }) => ifname)).toEqual(['net2', 'net1', 'eth0']);
-      expect(await reservedFor(pod)).toEqual({});
+      expect(await cluster.boundTo(pod)).toEqual({});
       await del(pod);
     });
 
@@ -307,14 +321,14 @@ describe.skipIf(whyNoNetwork() !== undefined)('through Multus', () => {
       const pod = await newPod('restarted', twoNetworks);
       const successor = { containerID: 'second', namespace: 'restarted-2' };
       await add(pod);
-      const before = await reservedFor(pod);
+      const before = await cluster.boundTo(pod);
       await spaces.remove('restarted');
       await spaces.add('restarted-2');
       await add(pod, byDelegate, successor);
-      expect(await reservedFor(pod)).toEqual(before);
+      expect(await cluster.boundTo(pod)).toEqual(before);
       expect(await presentIn('restarted-2', ['eth0', 'net1', 'net2'])).toEqual(before);
       await del(pod);
-      expect(await reservedFor(pod)).toEqual(before);
+      expect(await cluster.boundTo(pod)).toEqual(before);
       await del(pod, byDelegate, successor);
     });
   });

@@ -4,6 +4,7 @@
  */
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pods } from '../../kube/core.ts';
 import { resolveCniPlugins, resolveMultus } from '../controlplane/assets.ts';
 import type { Cluster, TestPod } from './cluster.ts';
 import { type CniCall, type CniOutcome, cniEnv, podArgs, runPlugin } from './cni.ts';
@@ -43,6 +44,19 @@ interface Installed {
 
 /** The main plugins that may be delegated to. */
 const MAIN_PLUGINS = ['bridge', 'macvlan', 'loopback'] as const;
+
+/** A pod's annotation `k8s.v1.cni.cncf.io/network-status`: addresses by interface, sorted; undefined without it. */
+export async function networkStatus(
+  cluster: Cluster,
+  pod: TestPod,
+): Promise<Record<string, string[]> | undefined> {
+  const { metadata } = await cluster.api.get(pods, pod);
+  const text = metadata.annotations?.['k8s.v1.cni.cncf.io/network-status'];
+  if (text === undefined) return undefined;
+  // The format of the Network Plumbing Working Group's specification.
+  const entries = JSON.parse(text) as { interface?: string; ips?: string[] }[];
+  return Object.fromEntries(entries.map((entry) => [entry.interface ?? '', (entry.ips ?? []).toSorted()]));
+}
 
 /** Stands before the binary: keeps what arrives and hands it on unchanged. */
 function recorder(calls: string): string {
