@@ -39,6 +39,17 @@ function configurations(text: string): object[] {
   return each.filter((config) => 'ipam' in config);
 }
 
+/** The text has network configurations that the agent accepts. */
+function expectConfigurations(text: string): void {
+  const configs = configurations(text);
+  expect(configs.length).toBeGreaterThan(0);
+  for (const config of configs) {
+    const parsed = parseConfig(JSON.stringify(config));
+    expect(parsed.ipam.type).toBe('berth');
+    expect(parsed.name).not.toBe('');
+  }
+}
+
 test('every code block says what it is written in', () => {
   const nameless = all.filter((snippet) => snippet.language === '');
   expect(nameless.map(({ file, line }) => `${file}:${line}`)).toEqual([]);
@@ -63,8 +74,10 @@ describe('YAML', () => {
           network,
           address,
         });
+      } else if (kind === 'NetworkAttachmentDefinition') {
+        expectConfigurations((spec as { config: string }).config);
       } else {
-        expect(kind).toMatch(/^(Pod|Namespace|NetworkAttachmentDefinition)$/);
+        expect(kind).toMatch(/^(Pod|Namespace)$/);
       }
     }
   });
@@ -72,13 +85,7 @@ describe('YAML', () => {
 
 describe('JSON', () => {
   test.each(of('json'))('%s: a network configuration that the agent accepts', (_where, snippet) => {
-    const configs = configurations(snippet.text);
-    expect(configs.length).toBeGreaterThan(0);
-    for (const config of configs) {
-      const parsed = parseConfig(JSON.stringify(config));
-      expect(parsed.ipam.type).toBe('berth');
-      expect(parsed.name).not.toBe('');
-    }
+    expectConfigurations(snippet.text);
   });
 
   test('the README names the pools that it makes, in their network', () => {

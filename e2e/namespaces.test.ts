@@ -2,73 +2,26 @@
  * The reference main plugins with `"ipam": {"type": "berth"}` in real network namespaces: what Berth answers becomes
  * an interface that others can reach.
  *
- * Two machines are two namespaces, `<prefix>-node-1` and `-node-2`, joined by a cable (veth); a pod is a namespace
+ * Two machines are two namespaces, node-1 and node-2, joined by a cable (veth); a pod is a namespace
  * beside them. Everything that a plugin makes is inside one of them and goes with it.
  */
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type CniAssets, resolveCniPlugins } from './controlplane/assets.ts';
-import { isPidRunning } from './controlplane/child.ts';
-import { run } from './controlplane/run.ts';
 import { type Cluster, startCluster, type TestPod } from './harness/cluster.ts';
 import { podArgs } from './harness/cni.ts';
+import { Namespaces } from './harness/netns.ts';
 import { artefacts } from './harness/programs.ts';
-import {
-  absentCniDirectories,
-  namespacesOf,
-  removeCniCache,
-  removeNamespaces,
-  whyNoNetwork,
-} from './quickstart/network.ts';
+import { absentCniDirectories, removeCniCache, whyNoNetwork } from './quickstart/network.ts';
 
 const NODES = ['node-1', 'node-2'] as const;
 type NodeName = (typeof NODES)[number];
 
-/** No two runs share it; names of namespaces and of networks begin with it. */
-const FAMILY = 'berth-test-';
-const prefix = `${FAMILY}${process.pid}`;
-const netnsOf = (name: string): string => `${prefix}-${name}`;
-
 let cluster: Cluster;
 let cni: CniAssets;
+let spaces: Namespaces;
 let cniDirectories: string[] = [];
-/** Namespaces that there are; the last made goes first. */
-const made: string[] = [];
-
-/** What runs have left that were killed before they could clean up. */
-async function removeAbandoned(): Promise<void> {
-  const names = await namespacesOf(FAMILY);
-  await removeNamespaces(
-    names.filter((name) => !isPidRunning(Number.parseInt(name.slice(FAMILY.length), 10))),
-  );
-}
-
-async function addNamespace(name: string): Promise<void> {
-  await run('ip', ['netns', 'add', netnsOf(name)]);
-  made.unshift(netnsOf(name));
-  await ip(name, 'link set lo up');
-  // Nobody else has these addresses: the second for detecting duplicates (RFC 4862, 5.4) is spared.
-  await inside(name, ['sh', '-c', 'echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad']);
-}
-
-const inside = (name: string, command: readonly string[], env?: NodeJS.ProcessEnv): Promise<string> =>
-  run('ip', ['netns', 'exec', netnsOf(name), ...command], env === undefined ? {} : { env });
-const ip = (name: string, command: string): Promise<string> =>
-  run('ip', ['-n', netnsOf(name), ...command.split(' ')]);
-
-/** Addresses of an interface with their prefix lengths. */
-async function addressesIn(pod: string, ifname: string): Promise<string[]> {
-  // The format of `ip -json address` (ip-address(8)).
-  const links = JSON.parse(await ip(pod, `-json address show dev ${ifname}`)) as {
-    addr_info: { local: string; prefixlen: number; scope: string }[];
-  }[];
-  const global = links.flatMap((link) => link.addr_info).filter(({ scope }) => scope === 'global');
-  return global.map(({ local, prefixlen }) => `${local}/${prefixlen}`).toSorted();
-}
-
-const ping = (from: string, address: string): Promise<string> =>
-  inside(from, ['ping', '-n', '-c', '1', '-w', '10', address]);
 
 interface Result {
   readonly ips: { readonly address: string; readonly gateway?: string }[];
@@ -102,14 +55,12 @@ class Interface {
         .map(([key, value]) => `${key}=${value}`)
         .join(';'),
     };
-    return inside(
-      node,
-      [cni.cnitool, verb, `${prefix}-${this.#network}`, `/var/run/netns/${netnsOf(name)}`],
-      env,
-    );
+    return spaces.inside(node, [cni.cnitool, verb, networkName(this.#network), spaces.pathOf(name)], env);
   }
 }
 
+/** In the runtime's cache, which all tests of this machine share. */
+const networkName = (name: string): string => `${spaces.prefix}-${name}`;
 const netDirectory = (node: string): string => join(cluster.directory, `net-${node}`);
 
 /** Writes a network of each node; the plugin that has `ipam` gets Berth's with the node's socket. */
@@ -119,7 +70,7 @@ async function addNetwork(name: string, pools: readonly string[], plugins: reado
     const [first, ...chained] = plugins;
     const list = {
       cniVersion: '1.0.0',
-      name: `${prefix}-${name}`,
+      name: networkName(name),
       plugins: [{ ...first, ipam }, ...chained],
     };
     await writeFile(join(netDirectory(node), `${name}.conflist`), JSON.stringify(list));
@@ -127,7 +78,7 @@ async function addNetwork(name: string, pools: readonly string[], plugins: reado
 }
 
 async function newPod(node: NodeName, name: string): Promise<TestPod> {
-  await addNamespace(name);
+  await spaces.add(name);
   return cluster.createPod(node, name);
 }
 
@@ -139,16 +90,16 @@ const reserved = async (): Promise<string[]> =>
 
 describe.skipIf(whyNoNetwork() !== undefined)('main plugins in real network namespaces', () => {
   beforeAll(async () => {
-    await removeAbandoned();
+    spaces = await Namespaces.open('namespaces');
     cniDirectories = absentCniDirectories();
     cni = await resolveCniPlugins();
     cluster = await startCluster({ name: 'namespaces', nodes: NODES });
     for (const node of NODES) {
-      await addNamespace(node);
+      await spaces.add(node);
       await mkdir(netDirectory(node));
     }
-    await ip('node-1', `link add cable type veth peer name cable netns ${netnsOf('node-2')}`);
-    for (const node of NODES) await ip(node, 'link set cable up');
+    await spaces.ip('node-1', `link add cable type veth peer name cable netns ${spaces.nameOf('node-2')}`);
+    for (const node of NODES) await spaces.ip(node, 'link set cable up');
     await cluster.createPool('lan-v4', {
       network: 'lan',
       subnet: '10.1.0.0/24',
@@ -173,9 +124,9 @@ describe.skipIf(whyNoNetwork() !== undefined)('main plugins in real network name
 
   afterAll(async () => {
     try {
-      await removeNamespaces(made);
+      await spaces?.removeAll();
     } finally {
-      await removeCniCache(prefix, cniDirectories);
+      if (spaces !== undefined) await removeCniCache(spaces.prefix, cniDirectories);
       await cluster?.stop();
     }
   });
@@ -186,13 +137,15 @@ describe.skipIf(whyNoNetwork() !== undefined)('main plugins in real network name
     const db = new Interface(await newPod('node-1', 'db'), 'lan', 'eth0');
     const [ofWeb, ofDb] = [await web.add(), await db.add()];
     expect(ofWeb.ips.map(({ gateway }) => gateway)).toEqual(['10.1.0.1', 'fd00:1::1']);
-    expect(await addressesIn('web', 'eth0')).toEqual(ofWeb.ips.map(({ address }) => address).toSorted());
-    expect(await ip('web', 'route show default')).toContain('default via 10.1.0.1 dev eth0');
-    for (const address of bare(ofDb)) await ping('web', address);
+    expect(await spaces.addressesIn('web', 'eth0')).toEqual(
+      ofWeb.ips.map(({ address }) => address).toSorted(),
+    );
+    expect(await spaces.ip('web', 'route show default')).toContain('default via 10.1.0.1 dev eth0');
+    for (const address of bare(ofDb)) await spaces.ping('web', address);
     await web.cnitool('check');
     expect(await reserved()).toHaveLength(4);
     await web.cnitool('del');
-    expect(await ip('web', '-o link')).not.toContain('eth0');
+    expect(await spaces.ip('web', '-o link')).not.toContain('eth0');
     expect(await reserved()).toEqual(bare(ofDb));
     await db.cnitool('del');
     expect(await reserved()).toEqual([]);
@@ -203,8 +156,8 @@ describe.skipIf(whyNoNetwork() !== undefined)('main plugins in real network name
     const near = new Interface(await newPod('node-1', 'near'), 'storage', 'net1');
     const far = new Interface(await newPod('node-2', 'far'), 'storage', 'net1');
     const [ofNear, ofFar] = [await near.add(), await far.add()];
-    expect(await addressesIn('near', 'net1')).toEqual(ofNear.ips.map(({ address }) => address));
-    for (const address of bare(ofFar)) await ping('near', address);
+    expect(await spaces.addressesIn('near', 'net1')).toEqual(ofNear.ips.map(({ address }) => address));
+    for (const address of bare(ofFar)) await spaces.ping('near', address);
     await far.cnitool('check');
     for (const each of [near, far]) await each.cnitool('del');
     expect(await reserved()).toEqual([]);
@@ -214,8 +167,8 @@ describe.skipIf(whyNoNetwork() !== undefined)('main plugins in real network name
     await addNetwork('point', ['lan-v4'], [{ type: 'ptp' }]);
     const lone = new Interface(await newPod('node-2', 'lone'), 'point', 'eth0');
     const { ips } = await lone.add();
-    expect(await addressesIn('lone', 'eth0')).toEqual(ips.map(({ address }) => address));
-    await ping('lone', '10.1.0.1');
+    expect(await spaces.addressesIn('lone', 'eth0')).toEqual(ips.map(({ address }) => address));
+    await spaces.ping('lone', '10.1.0.1');
     await lone.cnitool('del');
     expect(await reserved()).toEqual([]);
   });
@@ -225,7 +178,7 @@ describe.skipIf(whyNoNetwork() !== undefined)('main plugins in real network name
     const linked = new Interface(await newPod('node-2', 'linked'), 'chain', 'eth0');
     const result = await linked.add();
     expect(bare(result)).toEqual(await reserved());
-    expect(await addressesIn('linked', 'eth0')).toEqual(result.ips.map(({ address }) => address));
+    expect(await spaces.addressesIn('linked', 'eth0')).toEqual(result.ips.map(({ address }) => address));
     await linked.cnitool('check');
     await linked.cnitool('del');
     expect(await reserved()).toEqual([]);
@@ -242,7 +195,7 @@ describe.skipIf(whyNoNetwork() !== undefined)('main plugins in real network name
   });
 
   test('nothing of this run is in the runtime cache after the DELs', async () => {
-    const left = (await readdir('/var/lib/cni/results')).filter((name) => name.startsWith(prefix));
+    const left = (await readdir('/var/lib/cni/results')).filter((name) => name.startsWith(spaces.prefix));
     expect(left).toEqual([]);
   });
 });

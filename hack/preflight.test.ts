@@ -77,8 +77,12 @@ describe('the preflight', () => {
       stderr: expect.stringMatching(/missing: go\n {3}cure: install Go 1\.25 or later/),
     });
     expect(preflight('build').status).toBe(0);
-    expect(preflight('test', { KUBEBUILDER_ASSETS: '/a', CNI_BIN: '/b' }).status).toBe(0);
-    for (const path of ['cnitool-1/cnitool', 'controlplane-1/kube-apiserver']) {
+    const given = { KUBEBUILDER_ASSETS: '/a', CNI_BIN: '/b' };
+    expect(preflight('quickstart', given).status).toBe(0);
+    expect(preflight('test', given).status).toBe(1);
+    expect(preflight('test', { ...given, MULTUS_BIN: '/c' }).status).toBe(0);
+    for (const path of ['cnitool-1/cnitool', 'controlplane-1/kube-apiserver', 'multus-1/multus']) {
+      expect(preflight('test').status).toBe(1);
       const file = join(directory, '.cache', 'berth', path);
       await mkdir(join(file, '..'), { recursive: true });
       await writeFile(file, '', { mode: 0o755 });

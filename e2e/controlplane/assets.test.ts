@@ -3,11 +3,12 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type AssetOptions, AssetsError, cacheRoot, resolveAssets, resolveCniPlugins } from './assets.ts';
+import { type AssetOptions, resolveAssets, resolveCniPlugins, resolveMultus } from './assets.ts';
+import { AssetsError, cacheRoot } from './assetset.ts';
 import { envtestRelease, type Fetch } from './download.ts';
 import { silentProgress } from './progress.ts';
 import { type Run, RunError, run } from './run.ts';
-import { CNI_PLUGINS, CONTROL_PLANE_BINARIES, KUBERNETES_VERSION } from './versions.ts';
+import { CNI_PLUGINS, CONTROL_PLANE_BINARIES, KUBERNETES_VERSION, MULTUS_VERSION } from './versions.ts';
 
 let directory: string;
 
@@ -170,6 +171,47 @@ describe('the reference CNI plugins', () => {
     const found = await resolveCniPlugins(options({ run: fakeGo('1.26.0') }));
     expect((await readdir(found.directory)).toSorted()).toEqual(['ORIGIN', ...CNI_PLUGINS].toSorted());
     expect(await readFile(found.cnitool, 'utf8')).toBe('built');
+  });
+});
+
+describe('Multus', () => {
+  const name = `multus-cni_${MULTUS_VERSION}_linux_amd64.tar.gz`;
+  const digestOf = (archive: Buffer): string => createHash('sha256').update(archive).digest('hex');
+
+  test('comes from the directory that is named', async () => {
+    const given = await programs(join(directory, 'given'), ['multus']);
+    const found = await resolveMultus(options({ env: { MULTUS_BIN: given } }));
+    expect(found).toBe(join(given, 'multus'));
+  });
+
+  test('comes from the release archive, checked by its line of the checksums, and next time from the cache', async () => {
+    const archive = await archiveOf(['multus', 'multus-daemon']);
+    const checksums = `00ff  multus-cni_${MULTUS_VERSION}_linux_arm64.tar.gz\n${digestOf(archive)}  ${name}\n`;
+    const found = await resolveMultus(
+      options({ run, fetch: serve({ 'checksums.txt': checksums, [name]: archive }) }),
+    );
+    expect(await readFile(found, 'utf8')).toBe('downloaded');
+    expect(await readdir(join(found, '..'))).toEqual(['ORIGIN', 'multus']);
+    expect(await resolveMultus(options())).toBe(found);
+  });
+
+  test.each([
+    ['that has another digest', `00ff  ${name}\n`, /SHA-256 is [0-9a-f]{64}, published is 00ff: refused/],
+    ['that the checksums do not name', '00ff  other.tar.gz\n', /checksums\.txt: has no line for multus-cni_/],
+  ])('is never taken from an archive %s', async (_which, checksums, complaint) => {
+    const fetch = serve({ 'checksums.txt': checksums, [name]: await archiveOf(['multus']) });
+    await expect(resolveMultus(options({ run: noGo, fetch }))).rejects.toThrow(complaint);
+  });
+
+  test('is built with Go, in exactly the version wanted, where it cannot be downloaded', async () => {
+    const made: string[][] = [];
+    const found = await resolveMultus(options({ run: fakeGo('1.26.0', made) }));
+    expect(await readFile(found, 'utf8')).toBe('built');
+    expect(made).toContainEqual([
+      'mod',
+      'edit',
+      `-require=gopkg.in/k8snetworkplumbingwg/multus-cni.v4@v${MULTUS_VERSION}`,
+    ]);
   });
 });
 

@@ -1,4 +1,4 @@
-/** Fetches release archives: verified by their published SHA-512, unpacked by `tar`. */
+/** Fetches release archives: verified by their published digest, unpacked by `tar`. */
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -80,6 +80,14 @@ export interface Download {
   readonly step: Step;
 }
 
+/** What an archive's publisher says of it. */
+interface Digest {
+  readonly algorithm: 'sha256' | 'sha512';
+  readonly hex: string;
+}
+
+const NAMES: Readonly<Record<Digest['algorithm'], string>> = { sha256: 'SHA-256', sha512: 'SHA-512' };
+
 /**
  * Fetches an archive, checks it and unpacks it.
  * @returns base name → path of each file in it.
@@ -88,13 +96,14 @@ export interface Download {
 async function fetchArchive(
   download: Download,
   url: string,
-  sha512: string,
+  published: Digest,
 ): Promise<ReadonlyMap<string, string>> {
   const { fetch, run, workDirectory, step } = download;
   const body = await get(fetch, url, step);
-  const actual = createHash('sha512').update(body).digest('hex');
-  if (actual !== sha512.toLowerCase()) {
-    throw new Error(`${url}: SHA-512 is ${actual}, published is ${sha512}: refused`);
+  const { algorithm, hex } = published;
+  const actual = createHash(algorithm).update(body).digest('hex');
+  if (actual !== hex.toLowerCase()) {
+    throw new Error(`${url}: ${NAMES[algorithm]} is ${actual}, published is ${hex}: refused`);
   }
   const archive = join(workDirectory, 'archive.tar.gz');
   const unpacked = join(workDirectory, 'unpacked');
@@ -146,7 +155,7 @@ export async function downloadEnvtest(
   if (archive?.hash === undefined || archive.selfLink === undefined) {
     throw new Error(`${ENVTEST_INDEX}: lists no archive of Kubernetes ${version} for linux/${arch}`);
   }
-  return fetchArchive(download, archive.selfLink, archive.hash);
+  return fetchArchive(download, archive.selfLink, { algorithm: 'sha512', hex: archive.hash });
 }
 
 /** The reference CNI plugins' release archive. @param arch Go's name: amd64, arm64 */
@@ -158,5 +167,21 @@ export async function downloadCniPlugins(
   const base = `https://github.com/containernetworking/plugins/releases/download/v${version}`;
   const url = `${base}/cni-plugins-linux-${arch}-v${version}.tgz`;
   const published = (await get(download.fetch, `${url}.sha512`, download.step)).toString('utf8');
-  return fetchArchive(download, url, published.trim().split(/\s+/)[0] ?? '');
+  return fetchArchive(download, url, { algorithm: 'sha512', hex: published.trim().split(/\s+/)[0] ?? '' });
+}
+
+/** Multus' release archive, whose digest is a line of the release's checksums.txt. @param arch Go's name: amd64, arm64 */
+export async function downloadMultus(
+  download: Download,
+  version: string,
+  arch: string,
+): Promise<ReadonlyMap<string, string>> {
+  const base = `https://github.com/k8snetworkplumbingwg/multus-cni/releases/download/v${version}`;
+  const archive = `multus-cni_${version}_linux_${arch}.tar.gz`;
+  const checksums = `${base}/checksums.txt`;
+  const lines = (await get(download.fetch, checksums, download.step)).toString('utf8').split('\n');
+  // As sha256sum prints it: the digest, two spaces, the name.
+  const hex = lines.map((line) => line.trim().split(/\s+/)).find(([, name]) => name === archive)?.[0];
+  if (hex === undefined) throw new Error(`${checksums}: has no line for ${archive}`);
+  return fetchArchive(download, `${base}/${archive}`, { algorithm: 'sha256', hex });
 }

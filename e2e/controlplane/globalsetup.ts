@@ -1,7 +1,9 @@
 /** Once before the integration tests: what they start is in the cache, and its making was visible. */
-import { resolveAll } from './assets.ts';
+import { resolveAll, resolveMultus, settleAll } from './assets.ts';
+import { terminalProgress } from './progress.ts';
 
 /** Called by vitest. */
 export async function setup(): Promise<void> {
-  await resolveAll();
+  const progress = terminalProgress();
+  await settleAll([resolveAll({ progress }), resolveMultus({ progress })]);
 }

@@ -1,4 +1,4 @@
-/** Builds the control plane and the reference CNI plugins through the Go module proxy. */
+/** Builds the control plane, the reference CNI plugins and Multus through the Go module proxy. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Step } from './progress.ts';
@@ -10,6 +10,7 @@ import {
   ETCD_VERSION,
   GO_MINIMUM,
   KUBERNETES_VERSION,
+  MULTUS_VERSION,
 } from './versions.ts';
 
 /** What a build needs from outside. */
@@ -179,4 +180,13 @@ export async function buildCnitool(build: GoBuild): Promise<void> {
   const module = await GoModule.create(build, 'cnitool');
   await module.go('mod', 'edit', `-require=github.com/containernetworking/cni@v${CNI_VERSION}`);
   await module.compile('-s -w', ['github.com/containernetworking/cni/cnitool']);
+}
+
+/** Multus' thin plugin, which the runtime starts for each call. */
+export async function buildMultus(build: GoBuild): Promise<void> {
+  const path = 'gopkg.in/k8snetworkplumbingwg/multus-cni.v4';
+  const module = await GoModule.create(build, 'multus');
+  await module.go('mod', 'edit', `-require=${path}@v${MULTUS_VERSION}`);
+  // What `multus --version` says, as its own release build sets it.
+  await module.compile(`-s -w -X ${path}/pkg/multus.version=v${MULTUS_VERSION}`, [`${path}/cmd/multus`]);
 }

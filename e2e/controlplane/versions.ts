@@ -8,7 +8,9 @@ export const ETCD_VERSION = '3.6.6';
 export const CNI_PLUGINS_VERSION = '1.9.1';
 /** The CNI library that cnitool comes from. */
 export const CNI_VERSION = '1.3.0';
-/** The oldest Go that can build them: Kubernetes' own go.mod asks for it. */
+/** The Multus thin plugin. */
+export const MULTUS_VERSION = '4.3.0';
+/** The oldest Go that can build them: Kubernetes' own go.mod asks for it, and so does that of Multus. */
 export const GO_MINIMUM = '1.25';
 
 /** What a control plane consists of. */

@@ -164,6 +164,16 @@ export class Cluster {
     return all;
   }
 
+  /** The addresses that are Bound to a pod, by interface, sorted as text. */
+  async boundTo(pod: TestPod): Promise<Record<string, string[]>> {
+    const found: Record<string, string[]> = {};
+    for (const { spec } of (await this.reservations()).values()) {
+      if (spec.state !== 'Bound' || spec.owner?.uid !== pod.uid) continue;
+      (found[spec.owner.ifname ?? ''] ??= []).push(spec.address);
+    }
+    return Object.fromEntries(Object.entries(found).map(([ifname, list]) => [ifname, list.toSorted()]));
+  }
+
   async stop(): Promise<void> {
     await Promise.all([...this.agents.values()].map((agent) => agent.program.stop()));
     await this.operator.stop();

@@ -1,5 +1,5 @@
 /** `make quickstart-down`: removes every trace of the quickstart. Nothing there is no failure. */
-import { cacheRoot } from '../controlplane/assets.ts';
+import { cacheRoot } from '../controlplane/assetset.ts';
 import { withLock } from '../controlplane/lock.ts';
 import { Narrator, seconds } from './narrator.ts';
 import { namespacesOf } from './network.ts';

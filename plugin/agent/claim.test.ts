@@ -283,7 +283,8 @@ describe('an address asked for by value', () => {
     const error = await rejection(add(world, node, ask('10.0.0.100', '10.0.0.200')));
     expect(error).toMatchObject({
       code: 102,
-      message: 'requested address 10.0.0.200 of pool blue is taken: bound to pod shop/other on node node-9',
+      message:
+        'requested address 10.0.0.200 of pool blue is taken: bound to pod shop/other (eth0) on node node-9',
     });
     expect(world.table).toEqual(['10.0.0.200 Bound c-other']);
   });

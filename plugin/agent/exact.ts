@@ -87,6 +87,10 @@ function whose({ state, holder, owner }: IPReservation['spec']): string {
   if (state === 'Held') {
     return `held for ${holder ?? 'something outside the cluster'}`;
   }
-  const who = owner?.kind === 'Pod' ? `pod ${owner.namespace}/${owner.name}` : (owner?.kind ?? 'nobody');
+  // With the interface: it may be another one of the very pod that asks.
+  const who =
+    owner?.kind === 'Pod'
+      ? `pod ${owner.namespace}/${owner.name} (${owner.ifname})`
+      : (owner?.kind ?? 'nobody');
   return `bound to ${who} on node ${owner?.node ?? '(none)'}`;
 }
