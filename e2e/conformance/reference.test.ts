@@ -82,6 +82,15 @@ rule('host-local-range-sets', async () => {
   expect(addressesIn((await subject.add(of('v4', 'plain-v4'))).outcome)).toHaveLength(1);
 });
 
+rule('host-local-ip-ranges', async () => {
+  const ipRanges = [[{ subnet: '10.9.0.0/24', rangeStart: '10.9.0.7' }]];
+  const { pod, outcome } = await subject.add({ ...of('v4'), config: { runtimeConfig: { ipRanges } } });
+  expectError(outcome, 2, /runtimeConfig\.ipRanges.*10\.9\.0\.7/);
+  expect(await subject.reservationsOf(pod)).toEqual([]);
+  const none = await subject.add({ ...of('v4'), config: { runtimeConfig: { ipRanges: [] } } });
+  expect(addressesIn(none.outcome)).toHaveLength(1);
+});
+
 rule('host-local-next-range', async () => {
   expect(await fill('ends', 'next')).toEqual([
     '10.3.0.10/24',

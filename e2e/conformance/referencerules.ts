@@ -15,6 +15,13 @@ export const referenceRules: readonly Rule[] = [
       'Pools of one family stand in for each other: the first with room gives one. Several addresses of one family are asked for by value',
   },
   {
+    id: 'host-local-ip-ranges',
+    source: 'host-local, capability `ipRanges`; CNI conventions',
+    text: 'The runtime may pass ranges for one call, which come before those of the configuration',
+    differs:
+      'Code 2 with key and value: ranges are those of the pools, for the whole cluster. To pass them over would give an address that the runtime did not mean',
+  },
+  {
     id: 'host-local-next-range',
     source: 'host-local, `ranges`',
     text: 'When the first range of a set is full, the next one gives',
