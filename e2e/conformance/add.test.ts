@@ -62,12 +62,19 @@ async function refused(code: number, text: string | RegExp, shape: Shape): Promi
   expectError(await subject.call('ADD', await subject.pod(), shape), code, text);
 }
 
-/** An ADD for which two addresses are asked by value, so that all of its result is known. */
-async function known(version: string): Promise<Readonly<Record<string, unknown>>> {
-  const config = { runtimeConfig: { ips: ['10.1.0.7', 'fd00:1::7'] } };
-  const { outcome } = await subject.add({ ...BOTH, version, config });
-  if (outcome.output === undefined || outcome.exitCode !== 0) throw new Error(outcome.stdout);
-  return outcome.output;
+const results = new Map<string, Promise<Readonly<Record<string, unknown>>>>();
+
+/** The result of an ADD for which two addresses are asked by value, so that all of it is known. */
+function known(version: string): Promise<Readonly<Record<string, unknown>>> {
+  const ask = async (): Promise<Readonly<Record<string, unknown>>> => {
+    const config = { runtimeConfig: { ips: ['10.1.0.7', 'fd00:1::7'] } };
+    const { outcome } = await subject.add({ ...BOTH, version, config });
+    if (outcome.output === undefined || outcome.exitCode !== 0) throw new Error(outcome.stdout);
+    return outcome.output;
+  };
+  const result = results.get(version) ?? ask();
+  results.set(version, result);
+  return result;
 }
 
 const DNS = {

@@ -193,6 +193,11 @@ export const verbRules: readonly Rule[] = [
     text: 'GC while the agent is away is code 11, and nothing is given back',
   },
   {
+    id: 'gc-without-api',
+    source: 'CNI 1.1.0, section 2, GC',
+    text: 'Plugins should complete a GC without error: the releases wait in the journal while the API server is away',
+  },
+  {
     id: 'status-since',
     source: 'CNI 1.1.0, STATUS',
     text: 'Versions before 1.1.0 have no STATUS: code 1',

@@ -8,7 +8,7 @@ import { startCluster, type TestPod } from '../harness/cluster.ts';
 import { type CniOutcome, codeOf } from '../harness/cni.ts';
 import { waitFor } from '../harness/wait.ts';
 import { Chapter } from './testing/chapter.ts';
-import { proveGcRules } from './testing/gc.ts';
+import { LATER_NETWORK, proveGcRules } from './testing/gc.ts';
 import { isOld } from './testing/old.ts';
 import { addressesIn, bareCall, expectError, type Shape, SILENCE, Subject } from './testing/subject.ts';
 
@@ -17,6 +17,8 @@ const rule: Chapter['rule'] = (id, prove) => chapter.rule(id, prove);
 let subject: Subject;
 
 const BOTH: Shape = { ipam: { pools: ['v4', 'v6'] } };
+/** All that GC requires of the environment besides its name. */
+const PATH = { CNI_PATH: '/opt/cni/bin' };
 const NEVER: TestPod = { namespace: 'default', name: 'never', uid: 'never-was', node: 'node-1' };
 
 beforeAll(async () => {
@@ -294,7 +296,7 @@ describe('without an agent', () => {
 
   rule('gc-without-agent', async () => {
     const list = { 'cni.dev/valid-attachments': [] };
-    expectError(await bareCall('GC', configuration(list), { CNI_PATH: '/opt/cni/bin' }), 11, 'agent is away');
+    expectError(await bareCall('GC', configuration(list), PATH), 11, 'agent is away');
     expect(await subject.reservationsOf(lone.pod)).toHaveLength(2);
   });
 
@@ -319,22 +321,45 @@ describe('without an agent', () => {
 });
 
 describe('without an API server', () => {
-  let lone: { pod: TestPod; outcome: CniOutcome };
+  let pod: TestPod;
+  /** What was answered meanwhile. */
+  let answers: Readonly<Record<'STATUS' | 'ADD' | 'DEL' | 'GC', CniOutcome>>;
 
   beforeAll(async () => {
-    lone = await subject.add(BOTH);
+    ({ pod } = await subject.add(BOTH));
     await subject.cluster.controlPlane.killApiServer();
+    try {
+      answers = {
+        STATUS: await bareCall('STATUS', configuration()),
+        ADD: await subject.call('ADD', NEVER, BOTH),
+        DEL: await subject.call('DEL', pod, BOTH),
+        GC: await bareCall(
+          'GC',
+          configuration({ name: LATER_NETWORK, 'cni.dev/valid-attachments': [] }),
+          PATH,
+        ),
+      };
+    } finally {
+      await subject.cluster.controlPlane.startApiServer();
+    }
   });
 
   rule('status-without-api', async () => {
-    expect(await bareCall('STATUS', configuration())).toEqual(SILENCE);
-    expectError(await subject.call('ADD', NEVER, BOTH), 11);
+    expect(answers.STATUS).toEqual(SILENCE);
+    expectError(answers.ADD, 11);
   });
 
   rule('del-without-api', async () => {
-    expect(await subject.call('DEL', lone.pod, BOTH)).toEqual(SILENCE);
-    await subject.cluster.controlPlane.startApiServer();
-    await waitFor('it is released', async () => (await subject.reservationsOf(lone.pod)).length === 0);
+    expect(answers.DEL).toEqual(SILENCE);
+    await waitFor('it is released', async () => (await subject.reservationsOf(pod)).length === 0);
+  });
+
+  rule('gc-without-api', async () => {
+    expect(answers.GC).toEqual(SILENCE);
+    await waitFor('it is released', async () => {
+      const owners = [...(await subject.cluster.reservations()).values()].map(({ spec }) => spec.owner);
+      return !owners.some((owner) => owner?.cniNetwork === LATER_NETWORK);
+    });
   });
 });
 

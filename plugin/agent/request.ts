@@ -61,10 +61,7 @@ export interface NetworkConfig {
       }
     | null
     | undefined;
-  readonly runtimeConfig?:
-    | { readonly ips?: readonly string[] | undefined; readonly ipRanges?: unknown }
-    | null
-    | undefined;
+  readonly runtimeConfig?: { readonly ips?: readonly string[] | undefined } | null | undefined;
   readonly prevResult?: Readonly<Record<string, unknown>> | null | undefined;
   readonly 'cni.dev/valid-attachments'?: readonly AttachmentRef[] | null | undefined;
   readonly 'cni.dev/attachments'?: readonly AttachmentRef[] | null | undefined;
@@ -110,10 +107,7 @@ const configSchema: z.ZodType<NetworkConfig> = z.looseObject({
     })
     .nullable()
     .optional(),
-  runtimeConfig: z
-    .looseObject({ ips: texts.optional(), ipRanges: z.unknown().optional() })
-    .nullable()
-    .optional(),
+  runtimeConfig: z.looseObject({ ips: texts.optional() }).nullable().optional(),
   prevResult: z.looseObject({}).nullable().optional(),
   'cni.dev/valid-attachments': attachmentList.optional(),
   'cni.dev/attachments': attachmentList.optional(),
@@ -176,7 +170,8 @@ function forRelease(raw: object): object {
  * A capability that a runtime passes must be acted on or refused (CNI conventions, "Dynamic Plugin specific fields").
  * @throws CniError 2 with key and value
  */
-function refuseRanges(ranges: unknown): void {
+function refuseRanges(runtimeConfig: object): void {
+  const ranges = 'ipRanges' in runtimeConfig ? runtimeConfig.ipRanges : undefined;
   const isAsked = ranges !== undefined && ranges !== null && !(Array.isArray(ranges) && ranges.length === 0);
   if (isAsked) {
     throw new CniError(
@@ -208,7 +203,7 @@ export function parseConfig(source: string, command = 'ADD'): NetworkConfig {
     throw new CniError(ErrorCode.invalidConfig, `invalid network configuration: "name": ${problem}`);
   }
   if (command === 'ADD') {
-    refuseRanges(runtimeConfig?.ipRanges);
+    refuseRanges(runtimeConfig ?? {});
   }
   return parsed.data;
 }
