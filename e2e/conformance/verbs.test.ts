@@ -305,7 +305,7 @@ describe('without an agent', () => {
     expect(await bareCall('STATUS', configuration())).toEqual(SILENCE);
     const touched = new Date(Date.now() - 61_000);
     await utimes(marker, touched, touched);
-    expectError(await bareCall('STATUS', configuration()), 50, /for 6\d s/);
+    expectError(await bareCall('STATUS', configuration()), 50, /for \d+ s/);
   });
 
   rule('del-without-agent', async () => {
