@@ -19,9 +19,11 @@ describe('conformance.md', () => {
     );
   });
 
-  test('every difference is told, with its reason', () => {
+  test('every difference is told, from what and with its reason', () => {
     expect(tableAfter(document, '## Where Berth differs')).toEqual(
-      all.flatMap(({ id, differs }) => (differs === undefined ? [] : [[`\`${id}\``, asCell(differs)]])),
+      all.flatMap(({ id, text, differs }) =>
+        differs === undefined ? [] : [[`\`${id}\``, asCell(text), asCell(differs)]],
+      ),
     );
   });
 
