@@ -5,6 +5,7 @@
  * Two machines are two namespaces, node-1 and node-2, joined by a cable (veth); a pod is a namespace
  * beside them. Everything that a plugin makes is inside one of them and goes with it.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -195,7 +196,8 @@ describe.skipIf(whyNoNetwork() !== undefined)('main plugins in real network name
   });
 
   test('nothing of this run is in the runtime cache after the DELs', async () => {
-    const left = (await readdir('/var/lib/cni/results')).filter((name) => name.startsWith(spaces.prefix));
-    expect(left).toEqual([]);
+    // Another test that made the directory has removed it, if nothing was in it.
+    const left = existsSync('/var/lib/cni/results') ? await readdir('/var/lib/cni/results') : [];
+    expect(left.filter((name) => name.startsWith(spaces.prefix))).toEqual([]);
   });
 });

@@ -373,6 +373,10 @@ describe('CHECK', () => {
       code: 106,
       message: expect.stringContaining('10.0.0.2'),
     });
+    expect(await rejection(check(world, node, prev('10.0.0.2/29', '10.0.0.3/29')))).toMatchObject({
+      code: 106,
+      message: expect.stringContaining('10.0.0.3'),
+    });
     await world.direct(() => world.api.delete(ipReservations, { name: 'default.10.0.0.2' }));
     expect(await rejection(check(world, node))).toMatchObject({
       code: 106,

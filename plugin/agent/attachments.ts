@@ -7,9 +7,7 @@
  * - DEL answers as soon as the release is in the journal.
  */
 
-import { formatAddress, parseAddress } from '../../ipam/address.ts';
-import { parseInterfaceAddress } from '../../ipam/cidr.ts';
-import { IpamError } from '../../ipam/errors.ts';
+import { parseAddress } from '../../ipam/address.ts';
 import { holdersOf, isOwnedBy } from '../../ipam/reservation.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { AGENT_DEADLINE_MS, ErrorCode } from '../protocol.ts';
@@ -24,6 +22,7 @@ import type { AddOutcome } from './outcome.ts';
 import type { OwnerResolver, PodFacts } from './owners.ts';
 import { planAdd } from './plan.ts';
 import type { PoolTable } from './pools.ts';
+import { comparePrevResult } from './prevresult.ts';
 import type { RebindContext, Rebinder } from './rebind.ts';
 import type { Releaser } from './release.ts';
 import { type AttachmentId, attachmentKey, type ParsedRequest } from './request.ts';
@@ -113,14 +112,8 @@ export class Attachments {
     if (attachment === undefined) {
       throw new CniError(ErrorCode.checkFailed, 'the attachment has no reservation on this node');
     }
-    const reported = reportedAddresses(request.config.prevResult);
+    comparePrevResult(request.config.prevResult, attachment.claims, this.#options.pools.entries.values());
     for (const claim of attachment.claims) {
-      if (reported !== undefined && !reported.has(claim.address)) {
-        throw new CniError(
-          ErrorCode.checkFailed,
-          `address ${claim.address} of pool ${claim.pool} is reserved for the attachment, but prevResult does not have it`,
-        );
-      }
       await this.#checkLive(claim, attachment.owner);
     }
   }
@@ -243,32 +236,6 @@ export class Attachments {
     const attachment: Attachment = { owner, claims: claimed.map((c) => c.claim), result, addedAt };
     await outcome.answered(attachment, claimed, context);
     return result;
-  }
-}
-
-/** The addresses of a prevResult in any version's form; undefined if there is none. */
-function reportedAddresses(prevResult: Record<string, unknown> | null | undefined): Set<string> | undefined {
-  if (prevResult === undefined || prevResult === null) {
-    return undefined;
-  }
-  const ips: unknown = prevResult['ips'];
-  const addresses = (Array.isArray(ips) ? ips : []).flatMap((ip: unknown) => {
-    const address: unknown =
-      typeof ip === 'object' && ip !== null && 'address' in ip ? ip.address : undefined;
-    return typeof address === 'string' ? [canonical(address)] : [];
-  });
-  return new Set(addresses);
-}
-
-/** The address as reservations spell it; as it is if it is none. */
-function canonical(text: string): string {
-  try {
-    return formatAddress(parseInterfaceAddress(text).address);
-  } catch (error) {
-    if (error instanceof IpamError) {
-      return text;
-    }
-    throw error;
   }
 }
 

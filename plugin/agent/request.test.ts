@@ -71,6 +71,8 @@ describe('parseConfig', () => {
     [{ runtimeConfig: { ips: [4] } }, 'runtimeConfig.ips.0'],
     [{ 'cni.dev/valid-attachments': [{ containerID: 'a' }] }, 'cni.dev/valid-attachments.0.ifname'],
     [{ name: '' }, 'name'],
+    [{ name: '../net' }, 'name'],
+    [{ name: '-net' }, 'name'],
   ])('%j is code 7 and names %s', (config, path) => {
     const error = refusal(() => parseRequest(request({}, config)));
     expect(error.code).toBe(7);
@@ -114,8 +116,45 @@ describe('parseConfig', () => {
     );
   });
 
-  test('a DEL without a name is understood', () => {
-    expect(parseRequest(request({}, { name: undefined }, 'DEL')).cniNetwork).toBe('');
+  test.each(['CHECK', 'GC'])('%s needs a name too', (command) => {
+    expect(refusal(() => parseRequest(request({}, { name: undefined }, command)))).toMatchObject({ code: 7 });
+  });
+
+  test.each([[[[{ subnet: '10.1.2.0/24' }]]], ['10.0.0.0/8'], [{}]])(
+    'the capability ipRanges is code 2 with its value: %j',
+    (ipRanges) => {
+      const error = refusal(() => parseRequest(request({}, { runtimeConfig: { ipRanges } })));
+      expect(error.code).toBe(2);
+      expect(error.message).toContain(`"runtimeConfig.ipRanges" with the value ${JSON.stringify(ipRanges)}`);
+    },
+  );
+
+  test.each([undefined, null, []])('ipRanges %j ask for nothing', (ipRanges) => {
+    expect(parseRequest(request({}, { runtimeConfig: { ipRanges } })).cniNetwork).toBe('net');
+  });
+
+  test.each([
+    { name: undefined },
+    { name: '../net' },
+    { ipam: undefined },
+    { ipam: { type: 'berth', subnet: '10.0.0.0/8' } },
+    { prevResult: 'none' },
+    { runtimeConfig: { ips: 4, ipRanges: [[{}]] } },
+    { args: { cni: { ips: 'a' } } },
+  ])('a DEL is understood, whatever its configuration has become: %j', (config) => {
+    expect(parseRequest(request({ CNI_ARGS: 'oops;K8S_POD_NAME=web' }, config, 'DEL'))).toMatchObject({
+      id: { containerID: 'c1', ifname: 'eth0' },
+      cniNetwork: '',
+      config: { cniVersion: '1.1.0' },
+      pod: { name: 'web' },
+    });
+  });
+
+  test.each([
+    ['{', 6],
+    ['{"cniVersion":"9.9.9"}', 1],
+  ])('a DEL of %s is code %i', (config, code) => {
+    expect(refusal(() => parseRequest({ ...request({}, {}, 'DEL'), config })).code).toBe(code);
   });
 });
 
@@ -149,6 +188,7 @@ describe('parseAttachment', () => {
     expect(parseAttachment(request({ CNI_CONTAINERID: 'a'.repeat(128) })).containerID).toHaveLength(128);
     const error = refusal(() => parseAttachment(request({ CNI_CONTAINERID: 'a'.repeat(129) })));
     expect(error).toMatchObject({ code: 4, message: expect.stringContaining('128') });
+    expect(parseAttachment(request({ CNI_CONTAINERID: 'a'.repeat(129) }, {}, 'DEL')).ifname).toBe('eth0');
   });
 
   test.each(['', '.', '..', 'a/b', 'a:b', 'a b', 'abcdefghijklmnop'])('CNI_IFNAME %j is code 4', (ifname) => {

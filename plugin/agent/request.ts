@@ -70,6 +70,9 @@ export interface NetworkConfig {
 /** As the schema of IPReservation has it. */
 const MAX_CONTAINER_ID = 128;
 
+/** Names of networks (CNI spec, section 1, and libcni, which refuses any other). */
+const NETWORK_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+
 const IPAM_KEYS = ['type', 'network', 'pools', 'socket', 'stateDir', 'annotatePod'] as const;
 
 const text: z.ZodType<string> = z.string().min(1).max(253);
@@ -135,12 +138,8 @@ function complaint(error: z.ZodError): string {
   return `"${path}": ${issue.message}`;
 }
 
-/**
- * Reads the network configuration from a request's text.
- * @throws CniError 6 if it is not a JSON object, 1 for a cniVersion that Berth does not speak or that does not have the
- *   command, 7 for a key of `ipam` that is unknown or a value of the wrong kind.
- */
-export function parseConfig(source: string, command = 'ADD'): NetworkConfig {
+/** @throws CniError 6 or 1 */
+function parseObject(source: string, command: string): object {
   let raw: unknown;
   try {
     raw = JSON.parse(source);
@@ -159,15 +158,52 @@ export function parseConfig(source: string, command = 'ADD'): NetworkConfig {
   if (problem !== undefined) {
     throw new CniError(ErrorCode.incompatibleVersion, problem);
   }
-  const parsed = configSchema.safeParse(raw);
+  return raw;
+}
+
+/** All that a DEL needs to know: what it gives back is in the journal, whatever the configuration has become since. */
+function forRelease(raw: object): object {
+  return { cniVersion: 'cniVersion' in raw ? raw.cniVersion : undefined, ipam: { type: 'berth' } };
+}
+
+/**
+ * A capability that a runtime passes must be acted on or refused (CNI conventions, "Dynamic Plugin specific fields").
+ * @throws CniError 2 with key and value
+ */
+function refuseRanges(runtimeConfig: object): void {
+  const ranges = 'ipRanges' in runtimeConfig ? runtimeConfig.ipRanges : undefined;
+  const isAsked = ranges !== undefined && ranges !== null && !(Array.isArray(ranges) && ranges.length === 0);
+  if (isAsked) {
+    throw new CniError(
+      ErrorCode.unsupportedField,
+      `unsupported field in the network configuration: "runtimeConfig.ipRanges" with the value ${JSON.stringify(ranges)}`,
+      'addresses come from pools (kind IPPool); remove ipRanges from the capabilities of the network configuration',
+    );
+  }
+}
+
+/**
+ * Reads the network configuration from a request's text. Of a DEL's, only the version is looked at.
+ * @throws CniError 6 if it is not a JSON object, 1 for a cniVersion that Berth does not speak or that does not have the
+ *   command, 2 for a capability that Berth does not have, 7 for a key of `ipam` that is unknown, a value of the wrong
+ *   kind, or a name that is none.
+ */
+export function parseConfig(source: string, command = 'ADD'): NetworkConfig {
+  const raw = parseObject(source, command);
+  const parsed = configSchema.safeParse(command === 'DEL' ? forRelease(raw) : raw);
   if (!parsed.success) {
     throw new CniError(ErrorCode.invalidConfig, `invalid network configuration: ${complaint(parsed.error)}`);
   }
-  if (command === 'ADD' && parsed.data.name === '') {
-    throw new CniError(
-      ErrorCode.invalidConfig,
-      'invalid network configuration: "name": it is missing; give the network a name',
-    );
+  const { name, runtimeConfig } = parsed.data;
+  if (command !== 'DEL' && !NETWORK_NAME.test(name)) {
+    const problem =
+      name === ''
+        ? 'it is missing; give the network a name'
+        : `${JSON.stringify(name)} must be letters, digits, "_", "." and "-", and begin with a letter or digit`;
+    throw new CniError(ErrorCode.invalidConfig, `invalid network configuration: "name": ${problem}`);
+  }
+  if (command === 'ADD') {
+    refuseRanges(runtimeConfig ?? {});
   }
   return parsed.data;
 }
@@ -203,7 +239,7 @@ function present(value: string | undefined): string | undefined {
  * The attachment that an ADD, DEL or CHECK is about.
  * @throws CniError 4
  */
-export function parseAttachment({ env }: CniRequest): AttachmentId {
+export function parseAttachment({ command, env }: CniRequest): AttachmentId {
   const { CNI_CONTAINERID: containerID = '', CNI_IFNAME: ifname = '' } = env;
   // The rules of DEL, which asks for nothing but these two.
   const problem = environmentProblem({
@@ -214,7 +250,8 @@ export function parseAttachment({ env }: CniRequest): AttachmentId {
   if (problem !== undefined) {
     throw new CniError(ErrorCode.invalidEnvironment, problem);
   }
-  if (containerID.length > MAX_CONTAINER_ID) {
+  // Such an attachment was never added, so a DEL of it has nothing to do.
+  if (command !== 'DEL' && containerID.length > MAX_CONTAINER_ID) {
     throw new CniError(
       ErrorCode.invalidEnvironment,
       `CNI_CONTAINERID has ${containerID.length} characters; at most ${MAX_CONTAINER_ID} fit a reservation`,
@@ -223,13 +260,23 @@ export function parseAttachment({ env }: CniRequest): AttachmentId {
   return { containerID, ifname };
 }
 
+/** CNI_ARGS of a DEL, which names the pod in messages and decides nothing: what is malformed is passed over. */
+function argsOfRelease(source: string): string {
+  return source
+    .split(';')
+    .filter((item) => item.includes('='))
+    .join(';');
+}
+
 /**
- * Understands a request of the socket.
- * @throws CniError 1, 4, 6 or 7 (CNI spec, "Error").
+ * Understands a request of the socket. A DEL is refused for nothing but its version, its attachment and input that is
+ * no JSON object: one that fails keeps the runtime from removing the pod, and its address from being given back.
+ * @throws CniError 1, 2, 4, 6 or 7 (CNI spec, "Error").
  */
 export function parseRequest(request: CniRequest): ParsedRequest {
   const config = parseConfig(request.config, request.command);
-  const args = parseCniArgs(request.env['CNI_ARGS'] ?? '');
+  const argsText = request.env['CNI_ARGS'] ?? '';
+  const args = parseCniArgs(request.command === 'DEL' ? argsOfRelease(argsText) : argsText);
   return {
     command: request.command,
     id: request.command === 'GC' ? { containerID: '', ifname: '' } : parseAttachment(request),
