@@ -10,7 +10,7 @@ import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, renameSync,
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { cacheRoot } from '../e2e/controlplane/assets.ts';
+import { cacheRoot } from '../e2e/controlplane/assetset.ts';
 
 const run = promisify(execFile);
 const root = join(import.meta.dirname, '..');
