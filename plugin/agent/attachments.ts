@@ -221,8 +221,14 @@ export class Attachments {
     const resumable = outcome.unresolved(owner);
     const doubts = new Set(resumable.map((intent) => intent.name));
     const context: ClaimContext = { deadline, owner, holders, doubts, resumable };
+    const [full, ...others] = plan.full;
+    if (full !== undefined) {
+      // What another ADD would hear of after the writes is heard now without any.
+      const objections = await Promise.all(plan.wishes.map((placed) => exact.objection(placed, context)));
+      throw combine([full, ...others, ...objections.filter((o) => o !== undefined)]);
+    }
     const outcomes = await Promise.allSettled([
-      ...plan.wishes.map(({ wish, pool }) => exact.claim(pool, wish.address, context)),
+      ...plan.wishes.map((placed) => exact.claim(placed, context)),
       ...plan.groups.map((group) => claimer.claim(group, context)),
     ]);
     const failures = outcomes.flatMap((o) => (o.status === 'rejected' ? [o.reason as unknown] : []));
