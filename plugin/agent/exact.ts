@@ -116,7 +116,7 @@ function taken({ wish, pool }: Placed, how: string, found?: IPReservation): CniE
 }
 
 /** By whom an address is taken, in words. */
-function whose({ state, holder, owner }: IPReservation['spec']): string {
+export function whose({ state, holder, owner }: IPReservation['spec']): string {
   if (state === 'Held') {
     const name = owner?.name === undefined ? '' : ` (${owner.name})`;
     return `held for ${holder ?? `something outside the cluster${name}`}`;

@@ -3,6 +3,7 @@ import { Candidates } from '../../ipam/candidates.ts';
 import type { Api, KubeObject } from '../../kube/api.ts';
 import type { Clock, Random } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
+import type { EventRecorder } from '../../kube/recorder.ts';
 import { Attachments } from './attachments.ts';
 import { Claimer } from './claim.ts';
 import { DeleteQueue } from './deletes.ts';
@@ -16,6 +17,7 @@ import type { AgentMetrics } from './metrics.ts';
 import { Occupancy } from './occupancy.ts';
 import { AddOutcome } from './outcome.ts';
 import { OwnerResolver, type PodFacts } from './owners.ts';
+import { CONFLICT_REASON, PodEvents } from './podevents.ts';
 import { PoolTable } from './pools.ts';
 import { Rebinder } from './rebind.ts';
 import { Releaser } from './release.ts';
@@ -34,6 +36,8 @@ export interface PartsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Where Events go. */
+  readonly recorder: Pick<EventRecorder, 'event'>;
   /** What the watches have; undefined for what they have not shown (yet). */
   readonly cachedPod: (namespace: string, name: string) => PodFacts | undefined;
   readonly cachedNode: () => KubeObject | undefined;
@@ -65,6 +69,7 @@ export function buildParts(options: PartsOptions): Parts {
   const writer = new ReservationWriter({ api, clock, journal, settler });
   const candidates = new Candidates(random);
   const onConflict = (): void => metrics.conflict();
+  const events = new PodEvents({ recorder: options.recorder, cachedPod: options.cachedPod });
   const outcome = new AddOutcome({ log, journal, giveBack, doubts });
   const attachments = new Attachments({
     clock,
@@ -91,6 +96,7 @@ export function buildParts(options: PartsOptions): Parts {
       attachments,
       clock,
       log,
+      events,
       onAnswered: (command, code, seconds) => metrics.answered(command, code, seconds),
     }),
     sync: new NodeSync({
@@ -103,7 +109,10 @@ export function buildParts(options: PartsOptions): Parts {
       owners,
       settler,
       giveBack,
-      onConflict: () => metrics.addressConflict(),
+      onConflict: (owner, message) => {
+        metrics.addressConflict();
+        events.warn(owner, CONFLICT_REASON, owner.ifname, message);
+      },
     }),
     deletes: new DeleteQueue({
       stateDir,
