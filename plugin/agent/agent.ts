@@ -15,6 +15,7 @@ import { Informer, type InformerOptions } from '../../kube/informer.ts';
 import type { Log } from '../../kube/log.ts';
 import { EventRecorder } from '../../kube/recorder.ts';
 import type { ProbeOptions } from '../../process/httpserver.ts';
+import { ADDRESSES_ANNOTATION } from './annotations.ts';
 import { CniError } from './errors.ts';
 import type { Journal } from './journal.ts';
 import { Marker } from './marker.ts';
@@ -90,7 +91,15 @@ export class Agent {
       cachedNamespace: (name) => this.#namespaceWatch.store.get(name),
     });
     this.#marker = new Marker(options);
-    const { pools } = this.#parts;
+    const { pools, annotator } = this.#parts;
+    const shown = ({ metadata }: Pod): string | undefined => metadata.annotations?.[ADDRESSES_ANNOTATION];
+    const lookAt = ({ metadata: { namespace = '', name = '' } }: Pod): void =>
+      annotator.look(namespace, name);
+    this.#podWatch.addHandler({
+      onAdd: (pod) => (shown(pod) === undefined ? undefined : lookAt(pod)),
+      onUpdate: (old, pod) => (shown(old) === shown(pod) ? undefined : lookAt(pod)),
+      onDelete: () => undefined,
+    });
     this.#poolWatch.addHandler({
       onAdd: (pool) => pools.set(pool),
       onUpdate: (_old, pool) => pools.set(pool),
@@ -127,6 +136,7 @@ export class Agent {
       background.push(
         this.#parts.releaser.run(stop.signal),
         this.#parts.doubts.run(stop.signal),
+        this.#parts.annotator.run(stop.signal),
         this.#parts.deletes.run(stop.signal),
         this.#compareNowAndThen(stop.signal),
       );

@@ -4,6 +4,7 @@ import type { Api, KubeObject } from '../../kube/api.ts';
 import type { Clock, Random } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
 import type { EventRecorder } from '../../kube/recorder.ts';
+import { Annotator, watched } from './annotate.ts';
 import { Attachments } from './attachments.ts';
 import { Claimer } from './claim.ts';
 import { DeleteQueue } from './deletes.ts';
@@ -52,16 +53,18 @@ export interface Parts {
   readonly handler: Handler;
   readonly releaser: Releaser;
   readonly doubts: DoubtList;
+  readonly annotator: Annotator;
   readonly sync: NodeSync;
   readonly deletes: DeleteQueue;
 }
 
 export function buildParts(options: PartsOptions): Parts {
-  const { api, clock, random, log, journal, node, metrics, stateDir } = options;
+  const { api, clock, random, log, node, metrics, stateDir, cachedPod } = options;
+  const journal = watched(options.journal, (namespace, name) => annotator.look(namespace, name));
   const lock = new KeyedLock();
   const occupancy = new Occupancy({ api, clock, own: (network) => ownAddresses(journal.state, network) });
   const pools = new PoolTable((name) => occupancy.forgetExhausted(name));
-  const owners = new OwnerResolver({ api, node, cachedPod: options.cachedPod });
+  const owners = new OwnerResolver({ api, node, cachedPod });
   const settler = new Settler({ api, clock, random });
   const giveBack = new GiveBack({ api, clock, log, pools, occupancy });
   const releaser = new Releaser({ clock, log, journal, lock, giveBack });
@@ -69,7 +72,8 @@ export function buildParts(options: PartsOptions): Parts {
   const writer = new ReservationWriter({ api, clock, journal, settler });
   const candidates = new Candidates(random);
   const onConflict = (): void => metrics.conflict();
-  const events = new PodEvents({ recorder: options.recorder, cachedPod: options.cachedPod });
+  const events = new PodEvents({ recorder: options.recorder, cachedPod });
+  const annotator = new Annotator({ api, clock, log, journal, pools, owners, events, cachedPod });
   const outcome = new AddOutcome({ log, journal, giveBack, doubts });
   const attachments = new Attachments({
     clock,
@@ -92,6 +96,7 @@ export function buildParts(options: PartsOptions): Parts {
     attachments,
     releaser,
     doubts,
+    annotator,
     handler: new Handler({
       attachments,
       clock,

@@ -19,6 +19,8 @@ function pod(annotations: Record<string, string> = {}): PodFacts {
     annotations,
     ownerReferences: [],
     isTerminal: false,
+    isTerminating: false,
+    hasAnnotations: true,
   };
 }
 

@@ -221,8 +221,9 @@ export class TestNode {
 
   /** Releases and doubts are worked off from now on, until `kill` or `stop`. */
   work(): void {
-    const { releaser, doubts } = this.parts;
-    this.#world.background.push(releaser.run(this.#stop.signal), doubts.run(this.#stop.signal));
+    const { releaser, doubts, annotator } = this.parts;
+    for (const part of [releaser, doubts, annotator])
+      this.#world.background.push(part.run(this.#stop.signal));
   }
 
   /** SIGKILL: nothing of this process happens any more; what it sent may still arrive. */
