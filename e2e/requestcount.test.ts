@@ -5,6 +5,7 @@
  * stopped, the pods exist already and the agent has seen them, and only resources are counted that the API server
  * itself does not touch. Watches are left out: they are counted when they end, whenever that is.
  */
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { namespaces, type Pod } from '../kube/core.ts';
 import { requestDifference } from './controlplane/metrics.ts';
@@ -31,6 +32,8 @@ const RESOURCES: ReadonlySet<string> = new Set([
   'nodes',
   'events',
 ]);
+
+const annotatePods = join(import.meta.dirname, '../config/rbac/optional/agent-annotate-pods.yaml');
 
 let cluster: Cluster;
 let agent: NodeAgent;
@@ -63,13 +66,17 @@ async function createPods(prefix: string, metadata: Partial<Pod['metadata']> = {
   return made;
 }
 
-/** GETs of pods and namespaces that the agent says it has made. */
-async function reads(): Promise<number> {
+/** Requests that the agent says it has made, by the labels of its metric: `verb="get",resource="pods"`. */
+async function requestsOfAgent(...labels: string[]): Promise<number> {
   const lines = (await agent.show('/metrics')).split('\n');
   return lines
-    .filter((line) => /^berth_agent_api_requests_total\{verb="get",resource="(pods|namespaces)"/.test(line))
+    .filter((line) => labels.some((each) => line.startsWith(`berth_agent_api_requests_total{${each}`)))
     .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
 }
+
+const reads = (): Promise<number> =>
+  requestsOfAgent('verb="get",resource="pods"', 'verb="get",resource="namespaces"');
+const podPatches = (): Promise<number> => requestsOfAgent('verb="patch",resource="pods",code="200"');
 
 /** How often the API server was asked for what, while `work` ran. */
 async function counted(work: () => Promise<void>): Promise<Record<string, number>> {
@@ -163,6 +170,27 @@ test.each<[string, Shape]>([
   const config = (index: number): Record<string, unknown> => ({ runtimeConfig: { ips: [wanted(index)] } });
   const answers = await costs(made, { ...shape, config }, 1);
   expect(answers.map(addressesOf)).toEqual(made.map((_pod, index) => [wanted(index)]));
+});
+
+test('a pod that shows its addresses costs one patch of the pod more, and no read', async () => {
+  await cluster.controlPlane.kubectl(['apply', '-f', annotatePods]);
+  const ipam = agent.ipam({ pools: ['v4'], annotatePod: true });
+  // A role counts as soon as the API server's authorizer has seen it.
+  let tries = 0;
+  await waitFor('the agent may patch pods', async () => {
+    const pod = await cluster.createPod('node-1', `may-${(tries += 1)}`);
+    await agent.call(podCall('ADD', pod, ipam));
+    return (await podPatches()) > 0;
+  });
+  const made = await createPods('shown');
+  await waitFor('every pod that waited for the role is patched', async () => (await podPatches()) >= tries);
+  const before = await podPatches();
+  const adds = await counted(async () => {
+    const answers = await Promise.all(made.map((pod) => agent.call(podCall('ADD', pod, ipam))));
+    expect(answers.map(codeOf)).toEqual(made.map(() => 0));
+    await waitFor('all pods are patched', async () => (await podPatches()) === before + PODS);
+  });
+  expect(adds).toEqual({ 'POST ipreservations': PODS, 'PATCH pods': PODS });
 });
 
 test('DEL into a cooldown is one patch', async () => {
