@@ -51,6 +51,7 @@ async function handle(
       ...attachments,
     },
     canary: { assure: async () => undefined },
+    events: { warn: () => undefined },
     clock: new FakeClock(),
     log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
     onAnswered: (...values) => metrics.push(values),
