@@ -64,7 +64,7 @@ describe('YAML', () => {
           address,
         });
       } else {
-        expect(kind).toMatch(/^(Pod|Namespace|NetworkAttachmentDefinition)$/);
+        expect(kind).toMatch(/^(Pod|Namespace|StatefulSet|NetworkAttachmentDefinition)$/);
       }
     }
   });
