@@ -63,6 +63,17 @@ describe('roles', () => {
     expect(grants(manifests, 'Role')).toEqual([]);
   });
 
+  test('patching pods is a role of its own, which no other file of the folder binds', async () => {
+    const manifests = await read('rbac/optional/agent-annotate-pods.yaml');
+    expect(grants(manifests, 'ClusterRole')).toEqual(granted({ '/pods': ['patch'] }));
+    const [role, binding] = manifests;
+    expect(manifests.map(({ kind }) => kind)).toEqual(['ClusterRole', 'ClusterRoleBinding']);
+    expect(binding?.roleRef).toMatchObject({ kind: 'ClusterRole', name: role?.metadata.name });
+    expect(binding?.subjects).toEqual([
+      { kind: 'ServiceAccount', name: 'berth-agent', namespace: 'berth-system' },
+    ]);
+  });
+
   test('the operator may do what it does and no more', async () => {
     const manifests = await read('rbac/operator.yaml');
     expect(grants(manifests, 'ClusterRole')).toEqual(
@@ -102,7 +113,8 @@ describe('roles', () => {
   );
 
   test('no rule has a wildcard', async () => {
-    for (const file of await readdir(join(import.meta.dirname, 'rbac'))) {
+    const files = await readdir(join(import.meta.dirname, 'rbac'), { recursive: true });
+    for (const file of files.filter((name) => name.endsWith('.yaml'))) {
       const manifests = await read(`rbac/${file}`);
       const all = [...grants(manifests, 'ClusterRole'), ...grants(manifests, 'Role')];
       expect(all.length).toBeGreaterThan(0);

@@ -8,6 +8,7 @@ import { operatorProgram } from '../operator/flags.ts';
 import { GONE_REASONS } from '../operator/liveness.ts';
 import { operatorMetrics } from '../operator/metrics.ts';
 import { AgentMetrics } from '../plugin/agent/metrics.ts';
+import { ANNOTATION_REASON, CONFLICT_REASON, EVENT_REASONS } from '../plugin/agent/podevents.ts';
 import { DEFAULT_SOCKET, DEFAULT_STATE_DIR, ErrorCode, MARKER_FILE } from '../plugin/protocol.ts';
 import { parseFlags } from '../process/flags.ts';
 import { code, ROOT, readDocument, tableAfter } from './testing/markdown.ts';
@@ -85,6 +86,14 @@ test('the files on a node are where the programs put them', () => {
   const paths = tableAfter(operations, '## Files on a node').map((row) => code(row[0]));
   expect(paths).toContain(DEFAULT_SOCKET);
   expect(paths).toContain(`${DEFAULT_STATE_DIR}/deletes/${MARKER_FILE}`);
+});
+
+test('errors.md has the Event of every code', () => {
+  const rows = tableAfter(readDocument('docs/errors.md'), '# Error codes');
+  const documented = rows.flatMap((row) => (code(row[4]) === undefined ? [] : [[row[0], code(row[4])]]));
+  const written = { ...EVENT_REASONS, [ErrorCode.invalidConfig]: ANNOTATION_REASON };
+  expect(Object.fromEntries(documented)).toEqual(written);
+  expect(readDocument('docs/errors.md')).toContain(`\`${CONFLICT_REASON}\``);
 });
 
 test('errors.md has every code once, with its name', () => {

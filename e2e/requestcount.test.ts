@@ -6,6 +6,7 @@
  * itself does not touch. Watches are left out: they are counted when they end, whenever that is.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { namespaces, type Pod } from '../kube/core.ts';
 import { requestDifference } from './controlplane/metrics.ts';
 import {
   addressesOf,
@@ -47,28 +48,27 @@ beforeAll(async () => {
 afterAll(() => cluster?.stop());
 
 /** Creates pods and waits until the agent's watch has them: the steady state, in which a pod is older than its ADD. */
-async function createPods(prefix: string): Promise<TestPod[]> {
+async function createPods(prefix: string, metadata: Partial<Pod['metadata']> = {}): Promise<TestPod[]> {
   const made: TestPod[] = [];
-  for (let i = 0; i < PODS; i += 1) made.push(await cluster.createPod('node-1', `${prefix}-${i}`));
+  for (let i = 0; i < PODS; i += 1) made.push(await cluster.createPod('node-1', `${prefix}-${i}`, metadata));
   // Events come in order: once the agent needs no read for the youngest pod, it has all of them.
-  const marker = await cluster.createPod('node-1', `${prefix}-marker`);
+  const marker = await cluster.createPod('node-1', `${prefix}-marker`, metadata);
   await waitFor('the agent knows the pods', async () => {
-    const before = await podReads();
+    const before = await reads();
     const call = podCall('ADD', marker, agent.ipam({ pools: ['v4'] }));
     expect(codeOf(await agent.call(call))).toBe(0);
     expect(codeOf(await agent.call({ ...call, command: 'DEL' }))).toBe(0);
-    return (await podReads()) === before;
+    return (await reads()) === before;
   });
   return made;
 }
 
-/** GETs of pods that the agent says it has made. */
-async function podReads(): Promise<number> {
-  const metrics = await agent.show('/metrics');
-  const lines = metrics
-    .split('\n')
-    .filter((line) => line.startsWith('berth_agent_api_requests_total{verb="get",resource="pods"'));
-  return lines.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+/** GETs of pods and namespaces that the agent says it has made. */
+async function reads(): Promise<number> {
+  const lines = (await agent.show('/metrics')).split('\n');
+  return lines
+    .filter((line) => /^berth_agent_api_requests_total\{verb="get",resource="(pods|namespaces)"/.test(line))
+    .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
 }
 
 /** How often the API server was asked for what, while `work` ran. */
@@ -85,16 +85,41 @@ async function counted(work: () => Promise<void>): Promise<Record<string, number
   return counts;
 }
 
+/** What the network configuration says besides the agent's paths. */
+interface Shape {
+  readonly pools?: readonly string[];
+  /** Of each pod, by its place in the list. */
+  readonly config?: (index: number) => Record<string, unknown>;
+}
+
 async function all(
   command: 'ADD' | 'DEL',
-  pods: readonly TestPod[],
-  pools: readonly string[],
+  made: readonly TestPod[],
+  { pools, config }: Shape,
 ): Promise<CniOutcome[]> {
+  const ipam = agent.ipam(pools === undefined ? {} : { pools });
   const answers = await Promise.all(
-    pods.map((pod) => agent.call(podCall(command, pod, agent.ipam({ pools })))),
+    made.map((pod, i) => agent.call(podCall(command, pod, ipam, { config: config?.(i) ?? {} }))),
   );
-  expect(answers.map(codeOf)).toEqual(pods.map(() => 0));
+  expect(answers.map(codeOf)).toEqual(made.map(() => 0));
   return answers;
+}
+
+/** ADD, the same ADD again, DEL, the same DEL again: `each` addresses a pod, and not one request more. */
+async function costs(made: readonly TestPod[], shape: Shape, each: number): Promise<CniOutcome[]> {
+  let answers: CniOutcome[] = [];
+  const of = (command: 'ADD' | 'DEL') => async (): Promise<void> => {
+    answers = await all(command, made, shape);
+  };
+  const adds = await counted(of('ADD'));
+  const added = answers;
+  expect(new Set(added.flatMap(addressesOf)).size).toBe(PODS * each);
+  expect(adds).toEqual({ 'POST ipreservations': PODS * each });
+  expect(await counted(of('ADD')), 'the same ADD again').toEqual({});
+  expect(answers).toEqual(added);
+  expect(await counted(of('DEL'))).toEqual({ 'DELETE ipreservations': PODS * each });
+  expect(await counted(of('DEL')), 'DEL of what is not there any more').toEqual({});
+  return added;
 }
 
 test.each([
@@ -105,42 +130,53 @@ test.each([
   '%s: ADD is one create an address, DEL one delete, and neither reads anything',
   async (family, pools, each) => {
     const made = await createPods(`plain-${family.slice(0, 4).trim().toLowerCase()}`);
-    const adds = await counted(async () => {
-      const answers = await all('ADD', made, pools);
-      expect(new Set(answers.flatMap(addressesOf)).size).toBe(PODS * each);
-    });
-    expect(adds).toEqual({ 'POST ipreservations': PODS * each });
-    expect(
-      await counted(async () => {
-        await all('ADD', made, pools);
-      }),
-      'the same ADD again',
-    ).toEqual({});
-    const dels = await counted(async () => {
-      await all('DEL', made, pools);
-    });
-    expect(dels).toEqual({ 'DELETE ipreservations': PODS * each });
-    expect(
-      await counted(async () => {
-        await all('DEL', made, pools);
-      }),
-      'DEL of what is not there any more',
-    ).toEqual({});
+    await costs(made, { pools }, each);
   },
 );
 
+test('so it is for pools that the pod names in its annotation', async () => {
+  const annotations = { 'ipam.berth.dev/pools': '{"net1": ["v6", "v4"]}' };
+  const made = await createPods('annotated', { annotations });
+  const answers = await costs(made, { pools: ['resting'] }, 2);
+  for (const answer of answers) expect(addressesOf(answer)[0]).toMatch(/^fd00:1:/);
+});
+
+test('so it is for pools that its namespace names', async () => {
+  const namespace = 'annotated';
+  const annotations = { 'ipam.berth.dev/pools': 'v4' };
+  await cluster.api.create(namespaces, {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name: namespace, annotations },
+  });
+  const made = await createPods('of-namespace', { namespace });
+  const answers = await costs(made, { pools: ['resting'] }, 1);
+  for (const answer of answers) expect(addressesOf(answer)[0]).toMatch(/^10\.1\./);
+});
+
+test.each<[string, Shape]>([
+  ['in the pool that is named', { pools: ['v4'] }],
+  ['in any pool of the network', {}],
+])('so it is for an address by value, %s', async (what, shape) => {
+  const made = await createPods(`static-${what.includes('any') ? 'any' : 'named'}`);
+  const wanted = (index: number): string => `10.1.200.${index + 1}`;
+  const config = (index: number): Record<string, unknown> => ({ runtimeConfig: { ips: [wanted(index)] } });
+  const answers = await costs(made, { ...shape, config }, 1);
+  expect(answers.map(addressesOf)).toEqual(made.map((_pod, index) => [wanted(index)]));
+});
+
 test('DEL into a cooldown is one patch', async () => {
   const made = await createPods('resting');
-  await all('ADD', made, ['resting']);
+  await all('ADD', made, { pools: ['resting'] });
   const dels = await counted(async () => {
-    await all('DEL', made, ['resting']);
+    await all('DEL', made, { pools: ['resting'] });
   });
   expect(dels).toEqual({ 'PATCH ipreservations': PODS });
 });
 
 test('a restarted sandbox is one patch', async () => {
   const made = await createPods('rebound');
-  await all('ADD', made, ['v4']);
+  await all('ADD', made, { pools: ['v4'] });
   const rebinds = await counted(async () => {
     for (const pod of made) {
       const call = podCall('ADD', pod, agent.ipam({ pools: ['v4'] }), { containerID: `again-${pod.uid}` });
@@ -151,7 +187,7 @@ test('a restarted sandbox is one patch', async () => {
   // The late DEL of the old sandbox finds nothing to do.
   expect(
     await counted(async () => {
-      await all('DEL', made, ['v4']);
+      await all('DEL', made, { pools: ['v4'] });
     }),
   ).toEqual({});
 });

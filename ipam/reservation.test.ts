@@ -127,7 +127,11 @@ describe('releaseOf', () => {
   });
 
   test.each<[string, Owner, string[]]>([
-    ['a Pod', owner, ['/spec/state', '/spec/owner/uid', '/spec/owner/containerID', '/spec/owner/ifname']],
+    [
+      'a Pod',
+      owner,
+      ['/spec/state', '/spec/owner/uid', '/spec/owner/containerID', '/spec/owner/ifname', '/spec/holder'],
+    ],
     [
       'a Node with an attachment',
       nodeOwner,
@@ -137,9 +141,10 @@ describe('releaseOf', () => {
         '/spec/owner/node',
         '/spec/owner/containerID',
         '/spec/owner/ifname',
+        '/spec/holder',
       ],
     ],
-    ['a Node that a person bound', handmadeOwner, ['/spec/state', '/spec/owner']],
+    ['a Node that a person bound', handmadeOwner, ['/spec/state', '/spec/owner', '/spec/holder']],
   ])('of %s is guarded', (_name, subject, paths) => {
     const { patch } = patched(releaseOf({ ...bound, owner: subject }, 1, NOW));
     expect(patch.filter(({ op }) => op === 'test').map(({ path }) => path)).toEqual(paths);
@@ -311,6 +316,17 @@ describe('every step out of Bound', () => {
     expect(ops.lastIndexOf('test')).toBeLessThan(ops.findIndex((op) => op !== 'test'));
   });
 });
+
+test.each<[string, ReservationSpec, ReservationSpec]>([
+  ['given', bound, { ...bound, holder: HOLDER }],
+  ['changed', { ...bound, holder: HOLDER }, { ...bound, holder: 'Pod/shop/vip' }],
+  ['taken away', { ...bound, holder: HOLDER }, bound],
+])(
+  'a holder that a person has %s meanwhile fails the release: it must be looked at',
+  (_what, known, present) => {
+    expect(() => applied(present, patched(releaseOf(known, 1, NOW)))).toThrow(/^test \/spec\/holder/);
+  },
+);
 
 test('a late DEL of the old sandbox does not release the rebound address', () => {
   const late = patched(releaseOf(bound, 1, NOW));

@@ -4,8 +4,8 @@
  * | from     | event                                                  | to       | guard (tests of the patch)          | function       |
  * | -------- | ------------------------------------------------------ | -------- | ----------------------------------- | -------------- |
  * | (absent) | ADD                                                    | Bound    | the name is new (create)            | `bindNew`      |
- * | Bound    | DEL, GC or owner proved gone; it has a holder          | Held     | state, uid, containerID, ifname     | `releaseOf`    |
- * | Bound    | the same; no holder, cooldown > 0                      | Released | state, uid, containerID, ifname     | `releaseOf`    |
+ * | Bound    | DEL, GC or owner proved gone; it has a holder          | Held     | state, owner (3), holder            | `releaseOf`    |
+ * | Bound    | the same; no holder, cooldown > 0                      | Released | state, owner (3), no holder         | `releaseOf`    |
  * | Bound    | the same; no holder, cooldown 0                        | (absent) | resourceVersion and uid (DELETE)    | `releaseOf`    |
  * | Bound    | ADD, same pod UID and ifname, new containerID          | Bound    | state, uid, containerID, ifname     | `rebind`       |
  * | Released | cooldown over                                          | (absent) | resourceVersion and uid (DELETE)    | `cooldownOver` |
@@ -17,6 +17,7 @@
  *
  * The guards make every step safe against everybody else's without a read before it: of many that try the same step,
  * one wins. The `test` operations come first, and a patch is applied whole or not at all.
+ * owner (3): uid, containerID and ifname. A person may give a Bound one a holder at any time, which a release must see.
  * `network` and `address` never change; Released and Held keep the last owner.
  */
 
@@ -85,7 +86,7 @@ export function bindNew(
  * @throws IpamError InvalidTransition unless it is Bound
  */
 export function releaseOf(spec: ReservationSpec, cooldownMs: number, now: number): Release {
-  const guards = ownerGuards(spec, 'release');
+  const guards = [...ownerGuards(spec, 'release'), holderIs(spec.holder)];
   if (spec.holder !== undefined && spec.holder !== '') return leave(spec, guards, 'Held', now);
   return cooldownMs > 0 ? leave(spec, guards, 'Released', now) : { action: 'delete' };
 }
@@ -224,14 +225,18 @@ function leave(
   return { action: 'patch', patch, to: { ...rest, state, since } };
 }
 
+/** That it has this holder, or none: to the API server a member that is absent equals null in a test. */
+function holderIs(holder: string | undefined): PatchOp {
+  return { op: 'test', path: '/spec/holder', value: holder ?? null };
+}
+
 function stateIs(state: ReservationState): PatchOp {
   return { op: 'test', path: '/spec/state', value: state };
 }
 
 /**
  * The tests that it is still Bound to the very same attachment. Without the containerID every racer of a pod that is
- * set up twice would pass. A JSON patch cannot test that a field is absent, so an owner without an attachment (a Node
- * that a person bound) is compared whole.
+ * set up twice would pass. An owner without an attachment (a Node that a person bound) is compared whole.
  */
 function ownerGuards(spec: ReservationSpec, step: string): PatchOp[] {
   const { owner } = spec;

@@ -97,6 +97,20 @@ describe('an event', () => {
     expect(present()).toHaveLength(5);
   });
 
+  it('of a series is one, counted, with the newest message', async () => {
+    const { recorder, present } = setUp();
+    recorder.event(pool, 'Warning', 'Full', '9 bound', 'net1');
+    recorder.event(pool, 'Warning', 'Full', '10 bound', 'net1');
+    recorder.event(pool, 'Warning', 'Full', '10 bound', 'net2');
+    recorder.event(pool, 'Warning', 'Full', 'net1');
+    await recorder.flush();
+    expect(present().map(({ count, message }) => `${count} ${message}`)).toEqual([
+      '2 10 bound',
+      '1 10 bound',
+      '1 net1',
+    ]);
+  });
+
   it('that the API server has forgotten is made anew', async () => {
     const { recorder, api, present } = setUp();
     recorder.event(pool, 'Normal', 'A', 'x');

@@ -3,7 +3,8 @@
  *
  * - core/v1, not events.k8s.io/v1: both are the same objects in storage, and core/v1's count and lastTimestamp
  *   are what kubectl shows and sorts by; a repeated event is one patch of these two.
- * - The same event (object, type, reason, message) again is counted on the event that is there.
+ * - The same event (object, type, reason, message) again is counted on the event that is there. Of a series, whose
+ *   messages differ (counts, other names), the event that is there gets the newest message too.
  * - Rate-limited per object: a burst of 25, then one in five minutes (client-go's spam filter). What is over is dropped.
  * - `event` never throws, never waits and makes no promise: failures are logged, a full queue drops.
  * - Does NOT survive the process, and does NOT retry: an event is help, not state.
@@ -79,8 +80,11 @@ export class EventRecorder {
     return this.#dropped;
   }
 
-  /** Reports something about an object. `reason` is a CamelCase word, `message` a sentence. */
-  event(about: ObjectReference, type: Event['type'], reason: string, message: string): void {
+  /**
+   * Reports something about an object. `reason` is a CamelCase word, `message` a sentence.
+   * @param series what the messages have in common that are one event; absent: all of the message
+   */
+  event(about: ObjectReference, type: Event['type'], reason: string, message: string, series?: string): void {
     if (this.#pending >= MAX_PENDING || !this.#take(about)) {
       this.#dropped += 1;
       this.#options.log.debug({ about, reason }, 'event dropped');
@@ -88,7 +92,7 @@ export class EventRecorder {
     }
     this.#pending += 1;
     const text = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE - 1)}…` : message;
-    this.#tail = this.#tail.then(() => this.#send(about, type, reason, text));
+    this.#tail = this.#tail.then(() => this.#send(about, type, reason, text, series));
   }
 
   /** Resolves when everything reported so far has been sent or has failed. */
@@ -96,17 +100,24 @@ export class EventRecorder {
     return this.#tail;
   }
 
-  async #send(about: ObjectReference, type: Event['type'], reason: string, message: string): Promise<void> {
+  async #send(
+    about: ObjectReference,
+    type: Event['type'],
+    reason: string,
+    message: string,
+    series: string | undefined,
+  ): Promise<void> {
     const { log } = this.#options;
-    const key = JSON.stringify([about.kind, about.namespace, about.name, about.uid, type, reason, message]);
+    const same = series === undefined ? { message } : { series };
+    const key = JSON.stringify([about.kind, about.namespace, about.name, about.uid, type, reason, same]);
     try {
       const known = this.#sent.get(key);
       const sent =
-        (known === undefined ? undefined : await this.#again(about, known)) ??
+        (known === undefined ? undefined : await this.#again(about, known, message)) ??
         (await this.#first(about, type, reason, message));
       remember(this.#sent, key, sent);
     } catch (error) {
-      log.warn({ about, reason, error }, 'cannot record an event');
+      log.warn({ about, reason, message, error }, 'cannot record an event');
     } finally {
       this.#pending -= 1;
     }
@@ -136,12 +147,13 @@ export class EventRecorder {
   }
 
   /** Counts the event that is there; undefined if it is gone (the API server keeps events for an hour). */
-  async #again(about: ObjectReference, known: Sent): Promise<Sent | undefined> {
+  async #again(about: ObjectReference, known: Sent, message: string): Promise<Sent | undefined> {
     const count = known.count + 1;
     try {
       await this.#options.api.patch(events, { namespace: namespaceOf(about), name: known.name }, [
         { op: 'add', path: '/count', value: count },
         { op: 'add', path: '/lastTimestamp', value: this.#now() },
+        { op: 'add', path: '/message', value: message },
       ]);
       return { name: known.name, count };
     } catch (error) {

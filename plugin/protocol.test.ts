@@ -51,6 +51,14 @@ describe('errorAnswer (CNI spec, "Error")', () => {
     expect(error('1.0.0', 7, 'x', 'one\ntwo\u001b[2J\u0007')['details']).toBe('one\ntwo [2J ');
   });
 
+  test('neither turns the reading direction, nor has line separators', () => {
+    const nasty = 'a\u202eb\u2066c\u200f\u061cd\u2028e';
+    expect(error('1.0.0', 7, nasty, `${nasty}\n${nasty}`)).toMatchObject({
+      msg: 'a b c d e',
+      details: 'a b c d e\na b c d e',
+    });
+  });
+
   test('overlong texts are cut, and a character that is cut in two does not break the JSON', () => {
     const { msg, details } = error('1.0.0', 7, '😀'.repeat(5000), 'd'.repeat(100_000));
     expect(String(msg).length).toBeLessThanOrEqual(1024);

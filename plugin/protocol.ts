@@ -232,25 +232,32 @@ export function versionAnswer(asked: string | undefined): CniAnswer {
 const MAX_MSG_CHARACTERS = 1024;
 const MAX_DETAILS_CHARACTERS = 16 * 1024;
 
+/** What may not stay in a text that people read: control characters, line separators, and what turns the reading direction. */
+const UNREADABLE = /[\p{Cc}\u2028\u2029\p{Bidi_Control}]+/gu;
+
+/** A message as one line of readable characters, cut where it is overlong. */
+export function oneLine(message: string): string {
+  return cut(message.replace(UNREADABLE, ' ').trim(), MAX_MSG_CHARACTERS);
+}
+
 /**
  * A CNI error (CNI spec, "Error"; the same four fields in every version from 0.1.0 to 1.1.0).
- * Control characters become spaces: in `msg`, which is one line, newlines too. Overlong texts are cut.
+ * Unreadable characters become spaces: in `msg`, which is one line, newlines too. Overlong texts are cut.
  * @param cniVersion the configuration's; undefined, or one that Berth does not speak: the newest is used
  */
 export function errorAnswer(
   cniVersion: string | undefined,
   code: number,
   msg: string,
-  details?: string,
+  details = '',
 ): CniAnswer {
+  const lines = details.split('\n').map((line) => line.replace(UNREADABLE, ' '));
   const error = {
     cniVersion:
       cniVersion !== undefined && SUPPORTED_VERSIONS.includes(cniVersion) ? cniVersion : NEWEST_VERSION,
     code,
-    msg: cut(msg.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ').trim(), MAX_MSG_CHARACTERS),
-    ...(details === undefined || details === ''
-      ? {}
-      : { details: cut(details.replace(/[^\P{Cc}\n]+/gu, ' '), MAX_DETAILS_CHARACTERS) }),
+    msg: oneLine(msg),
+    ...(details === '' ? {} : { details: cut(lines.join('\n'), MAX_DETAILS_CHARACTERS) }),
   };
   return { exitCode: 1, stdout: `${JSON.stringify(error)}\n` };
 }

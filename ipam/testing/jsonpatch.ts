@@ -1,4 +1,7 @@
-/** RFC 6902 in its plainest form, for objects without arrays: an independent judge of the state machine's patches. */
+/**
+ * RFC 6902 in its plainest form, for objects without arrays: an independent judge of the state machine's patches.
+ * As the API server has it (kube/apicontract.ts), a member that is not there passes a test against null.
+ */
 
 import { isDeepStrictEqual } from 'node:util';
 import type { PatchOp } from '../reservation.ts';
@@ -17,6 +20,7 @@ function apply(document: Json, operation: PatchOp): void {
   const last = keys.pop() ?? '';
   const parent = keys.reduce<unknown>((value, key) => (isObject(value) ? value[key] : undefined), document);
   if (!isObject(parent)) throw new Error(`${operation.op} ${operation.path}: no such parent`);
+  if (operation.op === 'test' && operation.value === null && !Object.hasOwn(parent, last)) return;
   // RFC 6902 4: only "add" may name a member that is not there.
   if (operation.op !== 'add' && !Object.hasOwn(parent, last)) {
     throw new Error(`${operation.op} ${operation.path}: no such member`);

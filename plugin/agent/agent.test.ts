@@ -6,7 +6,7 @@ import * as path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ipPools, ipReservations } from '../../crds/resources.ts';
 import { systemClock, systemRandom } from '../../kube/clock.ts';
-import { pods } from '../../kube/core.ts';
+import { events, pods } from '../../kube/core.ts';
 import { ApiError } from '../../kube/errors.ts';
 import { silentLog } from '../../kube/log.ts';
 import { MemoryApi } from '../../kube/memory.ts';
@@ -162,6 +162,41 @@ describe('the agent as a whole', () => {
     await running.stop();
     expect(fs.existsSync(socket)).toBe(false);
     expect(api.watches).toBe(0);
+  });
+
+  test('answers a failed ADD while its Event hangs, and stops all the same', async () => {
+    await using running = run();
+    await ready(running);
+    const hanging = Promise.withResolvers<void>();
+    let begun = 0;
+    api.hooks = {
+      before: ({ verb, resource }) => {
+        if (verb !== 'create' || resource.plural !== 'events') return undefined;
+        begun += 1;
+        return hanging.promise;
+      },
+    };
+    const wrong = {
+      ...request('ADD', 'c2'),
+      config: '{"cniVersion":"1.1.0","name":"net","ipam":{"type":"berth","pools":["no"]}}',
+    };
+    expect((await ask('POST', '/v1/cni', wrong)).json).toMatchObject({ exitCode: 1 });
+    await expect.poll(() => begun).toBe(1);
+    expect((await cni('ADD')).exitCode).toBe(0);
+    await running.stop();
+    expect(api.objects(events)).toEqual([]);
+    hanging.resolve();
+    await expect
+      .poll(() => api.objects(events))
+      .toMatchObject([
+        {
+          type: 'Warning',
+          reason: 'PoolNotFound',
+          involvedObject: { kind: 'Pod', namespace: 'shop', name: 'web', uid },
+          source: { component: 'berth-agent', host: 'node-1' },
+          message: 'pod shop/web, interface eth0: pool no does not exist',
+        },
+      ]);
   });
 
   test('works off queued DELs before it serves', async () => {

@@ -13,7 +13,9 @@ import { type Node, namespaces, nodes, type Pod, pods } from '../../kube/core.ts
 import { isApiError } from '../../kube/errors.ts';
 import { Informer, type InformerOptions } from '../../kube/informer.ts';
 import type { Log } from '../../kube/log.ts';
+import { EventRecorder } from '../../kube/recorder.ts';
 import type { ProbeOptions } from '../../process/httpserver.ts';
+import { ADDRESSES_ANNOTATION } from './annotations.ts';
 import { CniError } from './errors.ts';
 import type { Journal } from './journal.ts';
 import { Marker } from './marker.ts';
@@ -26,6 +28,8 @@ import { trimNamespace, trimNode, trimPod } from './trim.ts';
 
 /** Milliseconds between comparisons with the API, on average; each is jittered by a quarter. */
 const COMPARE_EVERY_MS = 600_000;
+/** Milliseconds that a stop waits for Events that are not written yet. */
+const LAST_EVENTS_MS = 2_000;
 /** Milliseconds between tries of the first comparison while the API is away. */
 const START_RETRY_MS = 1_000;
 
@@ -55,6 +59,7 @@ export class Agent {
   readonly #podWatch: Informer<Pod>;
   readonly #namespaceWatch: Informer<KubeObject>;
   readonly #nodeWatch: Informer<Node>;
+  readonly #recorder: EventRecorder;
   readonly #parts: Parts;
   readonly #marker: Marker;
   #ready = false;
@@ -74,8 +79,10 @@ export class Agent {
       fieldSelector: `metadata.name=${node}`,
       transform: trimNode,
     });
+    this.#recorder = new EventRecorder({ ...options, component: 'berth-agent', instance: node });
     this.#parts = buildParts({
       ...options,
+      recorder: this.#recorder,
       cachedPod: (namespace, name) => {
         const pod = this.#podWatch.store.get(`${namespace}/${name}`);
         return pod === undefined ? undefined : podFacts(pod);
@@ -84,7 +91,15 @@ export class Agent {
       cachedNamespace: (name) => this.#namespaceWatch.store.get(name),
     });
     this.#marker = new Marker(options);
-    const { pools } = this.#parts;
+    const { pools, annotator } = this.#parts;
+    const shown = ({ metadata }: Pod): string | undefined => metadata.annotations?.[ADDRESSES_ANNOTATION];
+    const lookAt = ({ metadata: { namespace = '', name = '' } }: Pod): void =>
+      annotator.look(namespace, name);
+    this.#podWatch.addHandler({
+      onAdd: (pod) => (shown(pod) === undefined ? undefined : lookAt(pod)),
+      onUpdate: (old, pod) => (shown(old) === shown(pod) ? undefined : lookAt(pod)),
+      onDelete: () => undefined,
+    });
     this.#poolWatch.addHandler({
       onAdd: (pool) => pools.set(pool),
       onUpdate: (_old, pool) => pools.set(pool),
@@ -121,6 +136,7 @@ export class Agent {
       background.push(
         this.#parts.releaser.run(stop.signal),
         this.#parts.doubts.run(stop.signal),
+        this.#parts.annotator.run(stop.signal),
         this.#parts.deletes.run(stop.signal),
         this.#compareNowAndThen(stop.signal),
       );
@@ -132,6 +148,7 @@ export class Agent {
     } finally {
       stop.abort(signal.reason);
       await Promise.all(background);
+      await this.#lastEvents();
     }
   }
 
@@ -165,6 +182,14 @@ export class Agent {
       handle: (request) => this.#parts.handler.handle(request),
       probes: { ...this.probes, routes: agentRoutes({ journal, pools: this.#parts.pools, config }) },
     });
+  }
+
+  /** What was reported last is worth a moment, but no more: the API server may be away. */
+  async #lastEvents(): Promise<void> {
+    const late = Promise.withResolvers<void>();
+    const cancel = this.#options.clock.after(LAST_EVENTS_MS, late.resolve);
+    await Promise.race([this.#recorder.flush(), late.promise]);
+    cancel();
   }
 
   async #compareNowAndThen(signal: AbortSignal): Promise<void> {

@@ -335,6 +335,24 @@ describe('DEL', () => {
     expect(world.table).toEqual([]);
   });
 
+  test.each(['0s', '30s'])(
+    'of an address that a person has given a holder meanwhile holds it (cooldown %s)',
+    async (cooldown) => {
+      const { world, node } = await start();
+      await using _ = world;
+      world.pool('v4', { subnet: '10.0.0.0/29', allocation: 'Ascending', cooldown });
+      await add(world, node);
+      const name = 'default.10.0.0.1';
+      const holder = 'Pod/shop/web';
+      await world.direct(() =>
+        world.api.patch(ipReservations, { name }, [{ op: 'add', path: '/spec/holder', value: holder }]),
+      );
+      await del(world, node);
+      expect(world.reservations[0]?.spec).toMatchObject({ state: 'Held', holder });
+      expect(node.journal.state.releasing.size).toBe(0);
+    },
+  );
+
   test("never touches what is somebody else's by now", async () => {
     const { world, node } = await start();
     await using _ = world;

@@ -84,7 +84,13 @@ export class Attachments {
         );
       }
       const resolved = await owners.resolve(request);
-      const coming = { owner: resolved.owner, addedAt, deadline };
+      const annotate = resolved.pod !== undefined && request.config.ipam.annotatePod === true;
+      const coming: RebindContext = {
+        owner: resolved.owner,
+        addedAt,
+        deadline,
+        ...(annotate && { annotate }),
+      };
       const rebound = await rebinder.rebind(coming, (old) => this.#answerOf(old));
       return rebound ?? (await this.#addNew(request, resolved.pod, coming));
     });
@@ -204,7 +210,7 @@ export class Attachments {
   async #addNew(
     request: ParsedRequest,
     pod: PodFacts | undefined,
-    { owner, addedAt, deadline }: RebindContext,
+    { owner, addedAt, deadline, annotate }: RebindContext,
   ): Promise<NeutralResult> {
     const { claimer, exact, surroundings, pools, occupancy, outcome } = this.#options;
     const namespace = pod === undefined ? undefined : await surroundings.namespace(pod.namespace);
@@ -221,8 +227,14 @@ export class Attachments {
     const resumable = outcome.unresolved(owner);
     const doubts = new Set(resumable.map((intent) => intent.name));
     const context: ClaimContext = { deadline, owner, holders, doubts, resumable };
+    const [full, ...others] = plan.full;
+    if (full !== undefined) {
+      // What another ADD would hear of after the writes is heard now without any.
+      const objections = await Promise.all(plan.wishes.map((placed) => exact.objection(placed, context)));
+      throw combine([full, ...others, ...objections.filter((o) => o !== undefined)]);
+    }
     const outcomes = await Promise.allSettled([
-      ...plan.wishes.map(({ wish, pool }) => exact.claim(pool, wish.address, context)),
+      ...plan.wishes.map((placed) => exact.claim(placed, context)),
       ...plan.groups.map((group) => claimer.claim(group, context)),
     ]);
     const failures = outcomes.flatMap((o) => (o.status === 'rejected' ? [o.reason as unknown] : []));
@@ -240,7 +252,8 @@ export class Attachments {
       pool: pool.pool,
     }));
     const result = resultOf(given);
-    const attachment: Attachment = { owner, claims: claimed.map((c) => c.claim), result, addedAt };
+    const claims = claimed.map((c) => c.claim);
+    const attachment: Attachment = { owner, claims, result, addedAt, ...(annotate && { annotate }) };
     await outcome.answered(attachment, claimed, context);
     return result;
   }

@@ -135,6 +135,11 @@ describe('an exhausted pool', () => {
     const error = await rejection(add(world, node, { ipam: { pools: ['off', 'blue'] } }));
     expect(error.code).toBe(101);
     expect(error.details).toContain('pool off: pool off is disabled');
+    world.pool('small', { subnet: '10.0.2.0/24', ranges: [] });
+    const both = await rejection(add(world, node, { ipam: { pools: ['blue', 'small'] } }));
+    expect(both.message, 'the message has the reason of each pool tried').toMatch(
+      /^pool blue has no free address: 1 bound.*; pool small gives addresses only on request/,
+    );
   });
 
   test('is remembered for 3 s, or until this agent gives something back', async () => {
@@ -254,6 +259,32 @@ describe('a held address of the pod', () => {
     expect(world.reservations).toHaveLength(2);
   });
 
+  test.each([
+    ['outside the subnet', '10.9.0.7', {}],
+    ['of the other family', 'fd00::7', {}],
+    ['excluded', '10.0.0.7', { excludes: ['10.0.0.7'] }],
+    ['the gateway', '10.0.0.7', { gateway: '10.0.0.7' }],
+  ])('that is %s is not given: no pool gives what it does not have', async (_why, address, spec) => {
+    const { world, node } = await start();
+    await using _ = world;
+    await world.reservation(address, { state: 'Held', holder: 'Pod/shop/web' });
+    world.pool('blue', { ...pool, allocation: 'Ascending', ...spec }, held(address));
+    expect(await add(world, node)).toEqual(['10.0.0.2']);
+    expect(world.takeCalls()).toEqual(['create default.10.0.0.2']);
+  });
+
+  test('is Held again also by GC', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await world.reservation('10.0.0.7', { state: 'Held', holder: 'Pod/shop/web' });
+    world.pool('blue', pool, held('10.0.0.7'));
+    await add(world, node);
+    await world.pass(601_000);
+    const gc = world.parsed('GC', { config: { 'cni.dev/valid-attachments': [] } });
+    await world.finish(node.parts.attachments.gc(gc));
+    expect(world.reservations[0]?.spec).toMatchObject({ state: 'Held', holder: 'Pod/shop/web' });
+  });
+
   test('is had from a pool that was just found full', async () => {
     const { world, node } = await start({ ranges: ['10.0.0.2'] });
     await using _ = world;
@@ -283,17 +314,14 @@ describe('an address asked for by value', () => {
     const error = await rejection(add(world, node, ask('10.0.0.100', '10.0.0.200')));
     expect(error).toMatchObject({
       code: 102,
-      message: 'requested address 10.0.0.200 of pool blue is taken: bound to pod shop/other on node node-9',
+      message:
+        'requested address 10.0.0.200 of pool blue is taken: bound to pod shop/other, interface eth0, on node node-9',
     });
     expect(world.table).toEqual(['10.0.0.200 Bound c-other']);
   });
 
   test.each([
-    [
-      'a node',
-      { owner: { kind: 'Node', node: 'n9', containerID: 'c', ifname: 'e' } },
-      'bound to Node on node n9',
-    ],
+    ['a node', { owner: { kind: 'Node', node: 'n9', containerID: 'c', ifname: 'e' } }, 'bound to node n9'],
     ['a holder', { state: 'Held', holder: 'Pod/shop/db' }, 'held for Pod/shop/db'],
     ['nobody that Berth knows', { state: 'Held' }, 'held for something outside the cluster'],
   ] as const)('that %s has is 102', async (_whose, spec, words) => {
@@ -302,6 +330,39 @@ describe('an address asked for by value', () => {
     await world.reservation('10.0.0.200', spec);
     const error = await rejection(add(world, node, ask('10.0.0.200')));
     expect(error).toMatchObject({ code: 102, message: expect.stringContaining(words) });
+  });
+
+  test("of the pod's own other interface says so, and shows how to ask by interface", async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await world.pod('two', { annotations: { 'ipam.berth.dev/ips': '10.0.0.200' } });
+    await add(world, node, { pod: 'two', ifname: 'net1' });
+    const error = await rejection(add(world, node, { pod: 'two', ifname: 'net2' }));
+    expect(error.message).toContain('bound to pod shop/two, interface net1, on node node-1');
+    expect(error.details).toContain(
+      'it holds for every interface; for one alone write {"net2":["10.0.0.200"]}',
+    );
+  });
+
+  test('that is taken is 102 also while the other family is known to be full, and nothing is written', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    world.pool('six', { subnet: 'fd00::/64', ranges: ['fd00::1'] });
+    await world.reservation('fd00::1', { pool: 'six' });
+    await world.reservation('10.0.0.200');
+    const shape = { ...ask('10.0.0.200'), ipam: { pools: ['blue', 'six'] } };
+    for (const calls of [['create', 'create', 'get', 'list'], ['get']]) {
+      world.takeCalls();
+      const error = await rejection(add(world, node, shape));
+      expect(error.code).toBe(102);
+      expect(error.details).toContain('pool six has no free address');
+      const verbs = world.takeCalls().map((call) => call.split(' ')[0] ?? '');
+      expect(verbs.toSorted((a, b) => a.localeCompare(b))).toEqual(calls);
+    }
+    const free = { ...ask('10.0.0.100'), ipam: { pools: ['blue', 'six'] } };
+    expect((await rejection(add(world, node, free))).code).toBe(101);
+    world.before = failing((call) => call.verb === 'get', unreachable);
+    expect((await rejection(add(world, node, shape))).code).toBe(101);
   });
 
   test('that cools down, or is held for this very pod, is taken', async () => {

@@ -28,6 +28,10 @@ export interface ClaimerOptions {
   readonly onConflict: () => void;
 }
 
+function gives({ pool }: UsablePool, { family, value }: Address): boolean {
+  return pool.family === family && pool.requestable.contains(value);
+}
+
 export class Claimer {
   readonly #options: ClaimerOptions;
 
@@ -107,9 +111,13 @@ export class Claimer {
       const rows = isListed ? await this.#heldRows(holder) : [];
       for (const pool of group.pools) {
         const texts = pool.heldForTruncated
-          ? rows.filter((row) => row.pool === pool.name).map((row) => row.address)
+          ? rows
+              .filter((row) => row.pool === pool.name && row.network === pool.network)
+              .map((row) => row.address)
           : (pool.heldFor.get(holder) ?? []);
-        waiting.push(...texts.map((text) => ({ pool, holder, address: parseAddress(text) })));
+        // A person may hold any address under a pool's name; the pool gives none that it does not have.
+        const addresses = texts.map(parseAddress).filter((address) => gives(pool, address));
+        waiting.push(...addresses.map((address) => ({ pool, holder, address })));
       }
     }
     waiting.sort((a, b) => (a.address.value < b.address.value ? -1 : 1));

@@ -27,10 +27,13 @@ describe('combine', () => {
     expect(combine([only])).toBe(only);
   });
 
-  test('of equal codes the first is reported', () => {
-    expect(combine([new CniError(101, 'first'), new CniError(101, 'second')])).toMatchObject({
-      message: 'first',
-      details: 'first\nsecond',
+  test('the message has the reasons of all that have this code', () => {
+    const failures = [new CniError(101, 'first'), new CniError(11, 'later'), new CniError(101, 'second')];
+    const [one, ...more] = failures;
+    if (one === undefined) throw new Error('the list is not empty');
+    expect(combine([one, ...more])).toMatchObject({
+      message: 'first; second',
+      details: 'first\nsecond\nlater',
     });
   });
 });

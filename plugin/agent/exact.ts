@@ -8,7 +8,11 @@ import { CniError, messageOf } from './errors.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { UsablePool } from './select.ts';
 import type { Settler } from './settle.ts';
+import { type Placement, whereAsked } from './wishes.ts';
 import { type ClaimContext, type Claimed, claimOf, type ReservationWriter } from './writer.ts';
+
+/** A wish and the pool that gives it. */
+type Placed = Placement['placed'][number];
 
 export interface ExactClaimerOptions {
   readonly occupancy: Occupancy;
@@ -27,8 +31,8 @@ export class ExactClaimer {
    * Exactly this address from this pool.
    * @throws CniError 102 if somebody else has it, 11 if the API does not answer
    */
-  async claim(entry: UsablePool, address: Address, context: ClaimContext): Promise<Claimed> {
-    const text = formatAddress(address);
+  async claim({ wish, pool: entry }: Placed, context: ClaimContext): Promise<Claimed> {
+    const { address } = wish;
     this.#options.occupancy.view(entry.network).taken(address.family).set(address.value);
     // Two looks are enough: whoever changes it in between is somebody else, and "taken" is then the truth.
     for (let look = 0; look < 2; look += 1) {
@@ -36,45 +40,51 @@ export class ExactClaimer {
       if (created !== undefined) {
         return created;
       }
-      const found = await this.#look(reservationName(entry.network, address), text);
+      const found = await this.#look(entry, address);
       if (found === undefined) {
         continue;
       }
-      const { spec } = found;
-      if (isOwnedBy(spec, context.owner)) {
+      if (isOwnedBy(found.spec, context.owner)) {
         // Left over of this very attachment; the intent for it is in the journal.
         return { claim: claimOf(found), pool: entry, origin: 'created' };
       }
-      const holder = context.holders.find((h) => h === spec.holder);
-      let taken: Claimed | undefined;
-      if (spec.state === 'Released') {
-        taken = await this.#options.writer.take(entry, address, 'released', context, undefined);
-      } else if (spec.state === 'Held' && holder !== undefined) {
-        taken = await this.#options.writer.take(entry, address, 'held', context, holder);
-      } else {
-        throw new CniError(
-          ErrorCode.addressTaken,
-          `requested address ${text} of pool ${entry.name} is taken: ${whose(spec)}`,
-          `kubectl get ipreservation ${found.metadata.name} shows it`,
-        );
+      const way = wayTo(found.spec, context.holders);
+      if (way === undefined) {
+        throw taken({ wish, pool: entry }, `is taken: ${whose(found.spec)}`, found);
       }
-      if (taken !== undefined) {
-        return taken;
+      const got = await this.#options.writer.take(entry, address, way.origin, context, way.holder);
+      if (got !== undefined) {
+        return got;
       }
     }
-    throw new CniError(
-      ErrorCode.addressTaken,
-      `requested address ${text} of pool ${entry.name} is taken: others race for it`,
-    );
+    throw taken({ wish, pool: entry }, 'is taken: others race for it');
   }
 
-  async #look(name: string, address: string): Promise<IPReservation | undefined> {
+  /**
+   * What speaks against giving the address now, without taking it; undefined if nothing does.
+   * @returns CniError 102 if somebody else has it, 11 if the API does not answer
+   */
+  async objection(placed: Placed, { owner, holders }: ClaimContext): Promise<CniError | undefined> {
     try {
-      return await this.#options.settler.look(name);
+      const found = await this.#look(placed.pool, placed.wish.address);
+      const isFree =
+        found === undefined || isOwnedBy(found.spec, owner) || wayTo(found.spec, holders) !== undefined;
+      return isFree ? undefined : taken(placed, `is taken: ${whose(found.spec)}`, found);
+    } catch (error) {
+      if (error instanceof CniError) {
+        return error;
+      }
+      throw error;
+    }
+  }
+
+  async #look(entry: UsablePool, address: Address): Promise<IPReservation | undefined> {
+    try {
+      return await this.#options.settler.look(reservationName(entry.network, address));
     } catch (error) {
       throw new CniError(
         ErrorCode.tryAgainLater,
-        `who has ${address} can not be looked up: ${messageOf(error)}`,
+        `who has ${formatAddress(address)} can not be looked up: ${messageOf(error)}`,
         'the API server is away or refuses; the runtime will try again',
         error,
       );
@@ -82,11 +92,38 @@ export class ExactClaimer {
   }
 }
 
-/** By whom an address is taken, in words. */
-function whose({ state, holder, owner }: IPReservation['spec']): string {
-  if (state === 'Held') {
-    return `held for ${holder ?? 'something outside the cluster'}`;
+/** How a pod with these holders may take what is not Bound; undefined: not at all. */
+function wayTo(
+  { state, holder }: IPReservation['spec'],
+  holders: readonly string[],
+): { readonly origin: 'released' | 'held'; readonly holder: string | undefined } | undefined {
+  if (state === 'Released') {
+    return { origin: 'released', holder: undefined };
   }
-  const who = owner?.kind === 'Pod' ? `pod ${owner.namespace}/${owner.name}` : (owner?.kind ?? 'nobody');
-  return `bound to ${who} on node ${owner?.node ?? '(none)'}`;
+  const own = holders.find((each) => each === holder);
+  return state === 'Held' && own !== undefined ? { origin: 'held', holder: own } : undefined;
+}
+
+function taken({ wish, pool }: Placed, how: string, found?: IPReservation): CniError {
+  return new CniError(
+    ErrorCode.addressTaken,
+    `requested address ${formatAddress(wish.address)} of pool ${pool.name} ${how}`,
+    [
+      ...whereAsked(wish),
+      ...(found === undefined ? [] : [`kubectl get ipreservation ${found.metadata.name} shows it`]),
+    ].join('\n'),
+  );
+}
+
+/** By whom an address is taken, in words. */
+export function whose({ state, holder, owner }: IPReservation['spec']): string {
+  if (state === 'Held') {
+    const name = owner?.name === undefined ? '' : ` (${owner.name})`;
+    return `held for ${holder ?? `something outside the cluster${name}`}`;
+  }
+  const { kind, namespace, name, node = '(none)', ifname } = owner ?? {};
+  const where = ifname === undefined ? '' : `, interface ${ifname}`;
+  return kind === 'Pod'
+    ? `bound to pod ${namespace}/${name}${where}, on node ${node}`
+    : `bound to node ${node}${where}`;
 }

@@ -15,10 +15,11 @@ import type { Log } from '../../kube/log.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { PoolTable } from './pools.ts';
 import type { AttachmentOwner, Claim, Origin } from './state.ts';
+import { claimOf } from './writer.ts';
 
 /** Milliseconds for one write; after it the release goes on in the background. */
 const WRITE_TIMEOUT_MS = 5_000;
-/** Conflicts in a row after which the background goes on. */
+/** Changes by others in a row after which the background goes on. */
 const MOST_CONFLICTS = 5;
 
 export interface GiveBackOptions {
@@ -50,13 +51,15 @@ export class GiveBack {
   }
 
   /**
-   * DEL: Held if it has a holder, else Released if the pool has a cooldown, else gone.
+   * DEL: Held if it has a holder, else Released if the pool has a cooldown, else gone. A holder that a person has given it
+   * since counts too.
    * @returns true if the API has it, or it was no longer this attachment's; false if the API did not answer
    */
   async release(claim: Claim, owner: AttachmentOwner): Promise<boolean> {
     const { pools, clock } = this.#options;
-    const spec = boundSpec(claim, owner);
-    return this.#give(claim, owner, releaseOf(spec, pools.cooldownMs(claim.pool), clock.now()));
+    return this.#give(claim, owner, (known) =>
+      releaseOf(boundSpec(known, owner), pools.cooldownMs(known.pool), clock.now()),
+    );
   }
 
   /** The ADD that claimed it has failed: back to where it came from. Returns as `release`. */
@@ -64,76 +67,74 @@ export class GiveBack {
     if (origin === 'rebound') {
       return this.release(claim, owner);
     }
-    const spec = boundSpec(claim, owner);
-    // What has a holder was held for it, even if the write that is known to have been tried was another one.
-    const from = claim.holder !== undefined ? 'held' : origin === 'held' ? 'released' : origin;
-    return this.#give(claim, owner, undoOf(from, spec, this.#options.clock.now()));
+    return this.#give(claim, owner, (known) => {
+      // What has a holder was held for it, even if the write that is known to have been tried was another one.
+      const from = known.holder !== undefined ? 'held' : origin === 'held' ? 'released' : origin;
+      return undoOf(from, boundSpec(known, owner), this.#options.clock.now());
+    });
   }
 
-  async #give(claim: Claim, owner: AttachmentOwner, how: Release): Promise<boolean> {
-    const { api, occupancy, log } = this.#options;
-    let known = claim;
-    for (let conflicts = 0; conflicts < MOST_CONFLICTS; conflicts += 1) {
-      try {
-        if (how.action === 'patch') {
-          await api.patch(ipReservations, { name: claim.name }, how.patch, { timeoutMs: WRITE_TIMEOUT_MS });
-          occupancy.forgetExhausted(claim.pool);
+  async #give(claim: Claim, owner: AttachmentOwner, howOf: (known: Claim) => Release): Promise<boolean> {
+    const { log } = this.#options;
+    let known: Claim | undefined = claim;
+    try {
+      for (let changes = 0; changes < MOST_CONFLICTS; changes += 1) {
+        if (await this.#write(known, howOf(known))) {
           return true;
         }
-        const { uid, resourceVersion } = known;
-        if (uid === undefined || resourceVersion === undefined) {
-          const found = await this.#ours(claim, owner);
-          if (found === undefined) {
-            return true;
-          }
-          known = found;
-          continue;
-        }
-        await api.delete(
-          ipReservations,
-          { name: claim.name },
-          { preconditions: { uid, resourceVersion }, timeoutMs: WRITE_TIMEOUT_MS },
-        );
-        occupancy.freed(claim.network, parseAddress(claim.address));
-        occupancy.forgetExhausted(claim.pool);
-        return true;
-      } catch (error) {
-        if (isApiError(error, 'NotFound')) {
-          occupancy.freed(claim.network, parseAddress(claim.address));
+        // The object is not as we know it (a label, a holder, somebody else's): look whose it is, and go by what it is now.
+        known = await this.#ours(claim, owner);
+        if (known === undefined) {
           return true;
         }
-        if (isApiError(error, 'TestFailed')) {
-          return true;
-        }
-        if (isApiError(error, 'Conflict')) {
-          // The object changed since we wrote it (a label, say): look whose it is, and try with what it is now.
-          const { uid: _uid, resourceVersion: _version, ...rest } = known;
-          known = rest;
-          continue;
-        }
-        if (!isApiError(error)) {
-          throw error;
-        }
-        if (!isApiError(error, 'Unreachable', 'OutcomeUnknown', 'Throttled')) {
-          log.error({ reservation: claim.name, error }, 'the API refuses a release; trying again');
-        }
-        return false;
+      }
+    } catch (error) {
+      if (!isApiError(error)) {
+        throw error;
+      }
+      if (!isApiError(error, 'Unreachable', 'OutcomeUnknown', 'Throttled')) {
+        log.error({ reservation: claim.name, error }, 'the API refuses a release; trying again');
       }
     }
     return false;
   }
 
+  /** @returns false if the reservation is not as `claim` has it, or not known well enough to be deleted */
+  async #write(claim: Claim, how: Release): Promise<boolean> {
+    const { api, occupancy } = this.#options;
+    const { name, uid, resourceVersion } = claim;
+    try {
+      if (how.action === 'patch') {
+        await api.patch(ipReservations, { name }, how.patch, { timeoutMs: WRITE_TIMEOUT_MS });
+      } else if (uid === undefined || resourceVersion === undefined) {
+        return false;
+      } else {
+        const preconditions = { uid, resourceVersion };
+        await api.delete(ipReservations, { name }, { preconditions, timeoutMs: WRITE_TIMEOUT_MS });
+        occupancy.freed(claim.network, parseAddress(claim.address));
+      }
+      occupancy.forgetExhausted(claim.pool);
+      return true;
+    } catch (error) {
+      if (isApiError(error, 'NotFound')) {
+        occupancy.freed(claim.network, parseAddress(claim.address));
+        return true;
+      }
+      if (isApiError(error, 'TestFailed', 'Conflict')) {
+        return false;
+      }
+      throw error;
+    }
+  }
+
   async #ours(claim: Claim, owner: AttachmentOwner): Promise<Claim | undefined> {
     try {
-      const { metadata, spec } = await this.#options.api.get(
+      const live = await this.#options.api.get(
         ipReservations,
         { name: claim.name },
         { timeoutMs: WRITE_TIMEOUT_MS },
       );
-      if (!isOwnedBy(spec, owner) || metadata.uid === undefined || metadata.resourceVersion === undefined) {
-        return undefined;
-      }
-      return { ...claim, uid: metadata.uid, resourceVersion: metadata.resourceVersion };
+      return isOwnedBy(live.spec, owner) ? claimOf(live) : undefined;
     } catch (error) {
       if (isApiError(error, 'NotFound')) {
         return undefined;

@@ -50,6 +50,7 @@ async function handle(
       gc: async () => undefined,
       ...attachments,
     },
+    events: { warn: () => undefined },
     clock: new FakeClock(),
     log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') },
     onAnswered: (...values) => metrics.push(values),

@@ -3,7 +3,8 @@ import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
 import { type CniAnswer, type CniRequest, ErrorCode, errorAnswer, IMPLIED_VERSION } from '../protocol.ts';
 import type { Attachments } from './attachments.ts';
-import { CniError, messageOf } from './errors.ts';
+import { AnnotationError, CniError, messageOf } from './errors.ts';
+import { ANNOTATION_REASON, EVENT_REASONS, type PodEvents } from './podevents.ts';
 import { type ParsedRequest, parseRequest } from './request.ts';
 import { formatResult } from './result.ts';
 
@@ -11,6 +12,7 @@ export interface HandlerOptions {
   readonly attachments: Pick<Attachments, 'add' | 'del' | 'check' | 'gc'>;
   readonly clock: Clock;
   readonly log: Log;
+  readonly events: Pick<PodEvents, 'warn'>;
   readonly onAnswered: (command: string, code: number, seconds: number) => void;
 }
 
@@ -75,10 +77,21 @@ export class Handler {
       const refusal = this.#refusal(error, request.command, parsed);
       const prefix = parsed === undefined || request.command === 'GC' ? '' : `${who(parsed)}: `;
       const message = `${prefix}${refusal.message}`;
+      if (parsed?.command === 'ADD') {
+        this.#warn(parsed, refusal, message);
+      }
       return {
         answer: errorAnswer(versionOf(request.config), refusal.code, message, refusal.details),
         code: refusal.code,
       };
+    }
+  }
+
+  /** Tells the pod's users what they can cure; what is only worth another try would be noise. */
+  #warn({ pod, id }: ParsedRequest, refusal: CniError, message: string): void {
+    const reason = refusal instanceof AnnotationError ? ANNOTATION_REASON : EVENT_REASONS[refusal.code];
+    if (reason !== undefined) {
+      this.#options.events.warn(pod, reason, id.ifname, message);
     }
   }
 

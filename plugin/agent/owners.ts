@@ -18,9 +18,13 @@ export interface PodFacts {
   readonly nodeName: string | undefined;
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
+  /** It has some, be they ours or others'. */
+  readonly hasAnnotations: boolean;
   readonly ownerReferences: NonNullable<ObjectMeta['ownerReferences']>;
   /** It has ended (Succeeded, Failed): its addresses are nobody's, although the object is still there. */
   readonly isTerminal: boolean;
+  /** It is being deleted. */
+  readonly isTerminating: boolean;
 }
 
 export function podFacts(pod: Pod): PodFacts {
@@ -32,8 +36,10 @@ export function podFacts(pod: Pod): PodFacts {
     nodeName: spec?.nodeName,
     labels: metadata.labels ?? {},
     annotations: metadata.annotations ?? {},
+    hasAnnotations: metadata.annotations !== undefined,
     ownerReferences: metadata.ownerReferences ?? [],
     isTerminal: status?.phase === 'Succeeded' || status?.phase === 'Failed',
+    isTerminating: metadata.deletionTimestamp !== undefined,
   };
 }
 

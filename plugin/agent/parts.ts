@@ -3,6 +3,8 @@ import { Candidates } from '../../ipam/candidates.ts';
 import type { Api, KubeObject } from '../../kube/api.ts';
 import type { Clock, Random } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
+import type { EventRecorder } from '../../kube/recorder.ts';
+import { Annotator, watched } from './annotate.ts';
 import { Attachments } from './attachments.ts';
 import { Claimer } from './claim.ts';
 import { DeleteQueue } from './deletes.ts';
@@ -16,6 +18,7 @@ import type { AgentMetrics } from './metrics.ts';
 import { Occupancy } from './occupancy.ts';
 import { AddOutcome } from './outcome.ts';
 import { OwnerResolver, type PodFacts } from './owners.ts';
+import { CONFLICT_REASON, PodEvents } from './podevents.ts';
 import { PoolTable } from './pools.ts';
 import { Rebinder } from './rebind.ts';
 import { Releaser } from './release.ts';
@@ -34,6 +37,8 @@ export interface PartsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Where Events go. */
+  readonly recorder: Pick<EventRecorder, 'event'>;
   /** What the watches have; undefined for what they have not shown (yet). */
   readonly cachedPod: (namespace: string, name: string) => PodFacts | undefined;
   readonly cachedNode: () => KubeObject | undefined;
@@ -48,16 +53,18 @@ export interface Parts {
   readonly handler: Handler;
   readonly releaser: Releaser;
   readonly doubts: DoubtList;
+  readonly annotator: Annotator;
   readonly sync: NodeSync;
   readonly deletes: DeleteQueue;
 }
 
 export function buildParts(options: PartsOptions): Parts {
-  const { api, clock, random, log, journal, node, metrics, stateDir } = options;
+  const { api, clock, random, log, node, metrics, stateDir, cachedPod } = options;
+  const journal = watched(options.journal, (namespace, name) => annotator.look(namespace, name));
   const lock = new KeyedLock();
   const occupancy = new Occupancy({ api, clock, own: (network) => ownAddresses(journal.state, network) });
   const pools = new PoolTable((name) => occupancy.forgetExhausted(name));
-  const owners = new OwnerResolver({ api, node, cachedPod: options.cachedPod });
+  const owners = new OwnerResolver({ api, node, cachedPod });
   const settler = new Settler({ api, clock, random });
   const giveBack = new GiveBack({ api, clock, log, pools, occupancy });
   const releaser = new Releaser({ clock, log, journal, lock, giveBack });
@@ -65,6 +72,8 @@ export function buildParts(options: PartsOptions): Parts {
   const writer = new ReservationWriter({ api, clock, journal, settler });
   const candidates = new Candidates(random);
   const onConflict = (): void => metrics.conflict();
+  const events = new PodEvents({ recorder: options.recorder, cachedPod });
+  const annotator = new Annotator({ api, clock, log, journal, pools, owners, events, cachedPod });
   const outcome = new AddOutcome({ log, journal, giveBack, doubts });
   const attachments = new Attachments({
     clock,
@@ -87,10 +96,12 @@ export function buildParts(options: PartsOptions): Parts {
     attachments,
     releaser,
     doubts,
+    annotator,
     handler: new Handler({
       attachments,
       clock,
       log,
+      events,
       onAnswered: (command, code, seconds) => metrics.answered(command, code, seconds),
     }),
     sync: new NodeSync({
@@ -103,7 +114,10 @@ export function buildParts(options: PartsOptions): Parts {
       owners,
       settler,
       giveBack,
-      onConflict: () => metrics.addressConflict(),
+      onConflict: (owner, message) => {
+        metrics.addressConflict();
+        events.warn(owner, CONFLICT_REASON, owner.ifname, message);
+      },
     }),
     deletes: new DeleteQueue({
       stateDir,

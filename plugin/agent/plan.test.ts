@@ -43,11 +43,12 @@ function plan({ pools, ips, named, network, cniVersion = '1.1.0', full = [], hol
     isExhausted: (pool) => full.includes(pool),
     exhausted: (group) => new CniError(101, `full: ${group.pools.map((pool) => pool.name).join()}`),
   };
-  const { wishes, groups, families } = planAdd(request, around);
+  const { wishes, groups, families, full: foundFull } = planAdd(request, around);
   return {
     wishes: wishes.map(({ wish, pool }) => `${formatAddress(wish.address)} from ${pool.name}`),
     groups: groups.map((group) => group.pools.map((pool) => pool.name).join()),
     families,
+    ...(foundFull.length > 0 && { full: foundFull.map(({ message }) => message) }),
   };
 }
 
@@ -99,6 +100,57 @@ describe('planAdd', () => {
     expect(refusal(() => plan({ pools: [['a']] })).code).toBe(105);
   });
 
+  test.each<[string, number, Case]>([
+    ['105 and 103', 105, { pools: [['a']], named: ['a', 'no'], ips: ['10.9.0.7'] }],
+    [
+      '104 and 103',
+      104,
+      { pools: [['a'], ['b', { ...v6, disabled: true }]], named: ['a', 'b'], ips: ['10.9.0.7'] },
+    ],
+    ['103 and 11', 103, { pools: [['a', {}, { ready: 'Unknown' }]], named: ['a'], ips: ['10.0.0.0'] }],
+    ['103 and 101', 103, { pools: [['a'], ['b', v6]], named: ['a', 'b'], full: ['b'], ips: ['10.9.0.7'] }],
+    [
+      '105, 104, 103, 101 and 11',
+      105,
+      {
+        pools: [
+          ['a', { disabled: true }],
+          ['b', v6],
+        ],
+        named: ['a', 'b', 'no'],
+        full: ['b'],
+        ips: ['10.9.0.7'],
+      },
+    ],
+  ])('%s is the first of them, with the reasons of all in the details', (codes, code, shape) => {
+    const error = refusal(() => plan(shape));
+    expect(error.code).toBe(code);
+    const reasons: [string, string][] = [
+      ['105', 'pool no does not exist'],
+      ['104', 'is disabled'],
+      ['103', 'requested address 10.'],
+      ['101', 'full: b'],
+    ];
+    for (const [each, reason] of reasons) {
+      if (codes.includes(each)) expect(error.details).toContain(reason);
+    }
+  });
+
+  test('a family that is asked for by value needs no default pool, whatever state those are in', () => {
+    const pools: Case['pools'] = [['a'], ['d', yes, { ready: 'Unknown' }], ['six', { ...v6, ...yes }]];
+    expect(plan({ pools, ips: ['10.0.0.2'] })).toMatchObject({
+      wishes: ['10.0.0.2 from a'],
+      groups: ['six'],
+    });
+    expect(refusal(() => plan({ pools, ips: ['fd00::9'] })).code).toBe(11);
+  });
+
+  test('a pool whose specification is not valid counts for its family', () => {
+    const pools: Case['pools'] = [['a'], ['bad', { ...v6, gateway: '10.0.0.1' }]];
+    const error = refusal(() => plan({ pools, named: ['a', 'bad'] }));
+    expect(error).toMatchObject({ code: 104, message: expect.stringContaining('IPv6: pool bad') });
+  });
+
   test('a requested address in a named pool that is not Ready yet is 11, though another pool of the family is', () => {
     const pools: Case['pools'] = [['a', { subnet: '10.9.0.0/24' }, { ready: 'Unknown' }], ['b']];
     expect(refusal(() => plan({ pools, named: ['a', 'b'], ips: ['10.9.0.7'] })).code).toBe(11);
@@ -118,15 +170,16 @@ describe('planAdd', () => {
     expect(refusal(() => plan({ pools, ips: ['10.0.0.2', '10.0.0.3'], cniVersion: '0.2.0' })).code).toBe(7);
   });
 
-  test('a family that was found full a moment ago fails the ADD before the other one is written', () => {
+  test('a family that was found full a moment ago is said before the other one is written', () => {
     const pools: Case['pools'] = [
       ['a', yes],
       ['a2', yes],
       ['b', { ...yes, ...v6 }],
     ];
-    expect(refusal(() => plan({ pools, full: ['b'] }))).toMatchObject({ code: 101, message: 'full: b' });
-    expect(refusal(() => plan({ pools, full: ['a', 'a2'] }))).toMatchObject({ message: 'full: a,a2' });
-    expect(plan({ pools, full: ['a'] })).toMatchObject({ groups: ['a,a2', 'b'] });
+    expect(plan({ pools, full: ['b'] })).toMatchObject({ full: ['full: b'] });
+    expect(plan({ pools, full: ['a', 'a2'] })).toMatchObject({ full: ['full: a,a2'] });
+    expect(plan({ pools, full: ['a'] })).not.toHaveProperty('full');
+    expect(plan({ pools, full: ['b'], ips: ['fd00::9'] })).not.toHaveProperty('full');
   });
 
   test('a full pool does not keep a pod from an address that waits for it', () => {
@@ -136,6 +189,6 @@ describe('planAdd', () => {
     expect(plan({ pools: [['a', yes, { holdersTruncated: true }]], full: ['a'], holders })).toMatchObject({
       groups: ['a'],
     });
-    expect(refusal(() => plan({ pools: [['a', yes, held]], full: ['a'] })).code).toBe(101);
+    expect(plan({ pools: [['a', yes, held]], full: ['a'] })).toMatchObject({ full: ['full: a'] });
   });
 });

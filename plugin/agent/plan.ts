@@ -2,14 +2,21 @@
 import type { Family } from '../../ipam/address.ts';
 import type { Subject } from '../../ipam/admit.ts';
 import { DEFAULT_NETWORK } from '../../ipam/pool.ts';
-import { ErrorCode } from '../protocol.ts';
-import { CniError, combine } from './errors.ts';
+import { type CniError, combine } from './errors.ts';
 import type { PodFacts } from './owners.ts';
 import type { PoolEntry } from './pools.ts';
 import type { ParsedRequest } from './request.ts';
 import { assertRepresentable } from './result.ts';
-import { type FamilyGroup, type PoolSource, selectPools, type UsablePool, usablePools } from './select.ts';
-import { placeWishes, poolSources, poolsOfNetwork, unservedGroups, type Wish, wishesOf } from './wishes.ts';
+import { type FamilyGroup, selectPools, sourceOf, staticPools, type UsablePool } from './select.ts';
+import {
+  type Placement,
+  placeWishes,
+  poolSources,
+  poolsOfNetwork,
+  unservedGroups,
+  type Wish,
+  wishesOf,
+} from './wishes.ts';
 
 export interface NamespaceFacts {
   readonly labels: Readonly<Record<string, string>>;
@@ -33,64 +40,61 @@ export interface Around {
 
 /** What an ADD has decided before it writes anything. */
 interface Plan {
-  readonly wishes: readonly { readonly wish: Wish; readonly pool: UsablePool }[];
+  readonly wishes: Placement['placed'];
   /** The families that no wish serves. */
   readonly groups: readonly FamilyGroup[];
   /** Families in the order in which they are answered. */
   readonly families: readonly Family[];
+  /** What is said of families that were found full a moment ago: without a wish that is taken, too, the ADD fails of it. */
+  readonly full: readonly CniError[];
 }
 
 /**
  * Decides from what is known, without a write, so that an ADD that cannot succeed changes nothing.
- * @throws CniError 105, 104, 103, 101, 11 or 7
+ * @throws CniError 105, 104, 103, 11 or 7
  */
 export function planAdd(request: ParsedRequest, around: Around): Plan {
   const { pools, pod, namespace, nodeLabels } = around;
   const { network } = request.config.ipam;
   const subject: Subject = { node: { labels: nodeLabels }, namespace, pod };
   const sources = poolSources(request, pod, namespace?.annotations);
-  const source = sources.find((s) => s.pools !== undefined && s.pools.length > 0);
+  const source = sourceOf(sources);
   const wishes = wishesOf(request, pod);
-  const groups = groupsFor(sources, pools, subject, network, source === undefined && wishes.length > 0);
-  // Not `groups`: they lack the pools that are only not Ready yet.
+  const selection = selectPools(sources, pools, subject, network);
+  // Not the groups: they lack the pools that are only not Ready yet.
   const candidates =
-    source?.pools?.flatMap((name) => pools.get(name) ?? []) ??
-    poolsOfNetwork(pools.values(), network ?? DEFAULT_NETWORK);
-  const placed = placeWishes(wishes, usablePools(candidates, subject, network));
-  const dynamic = unservedGroups(groups, wishes);
+    source === undefined
+      ? poolsOfNetwork(pools.values(), network ?? DEFAULT_NETWORK)
+      : [...new Set(source.pools)].flatMap((name) => pools.get(name) ?? []);
+  const placement = placeWishes(wishes, staticPools(candidates, subject, network));
+  const dynamic = unservedGroups(selection.groups, wishes);
   assertRepresentable(request.config.cniVersion, [
     ...wishes.map((w) => w.address.family),
     ...dynamic.map((g) => g.family),
   ]);
-  // A family that is known to be full must not cost the other one a write and its undo.
   const full = dynamic.filter((g) => g.pools.every((p) => isFull(p, around))).map(around.exhausted);
-  const [first, ...rest] = full;
+  const unserved = selection.failures.filter(
+    ({ family }) => source !== undefined || !isServed(family, wishes),
+  );
+  const [first, ...rest] = [...unserved.map(({ error }) => error), ...placement.failures];
   if (first !== undefined) {
-    throw combine([first, ...rest]);
+    throw combine([first, ...rest, ...full]);
   }
-  const named = source === undefined ? [] : groups.map((g) => g.family);
-  return { wishes: placed, groups: dynamic, families: [...new Set<Family>([...named, 4, 6])] };
+  const named = source === undefined ? [] : selection.groups.map((g) => g.family);
+  return {
+    wishes: placement.placed,
+    groups: dynamic,
+    families: [...new Set<Family>([...named, 4, 6])],
+    full,
+  };
+}
+
+/** Where no pool is named, a family asked for by value needs no default pool; nor does an ADD with wishes need any. */
+function isServed(family: Family | undefined, wishes: readonly Wish[]): boolean {
+  return wishes.some((wish) => family === undefined || wish.address.family === family);
 }
 
 /** Known to be full, and nothing in it waits for this pod. */
 function isFull(pool: UsablePool, { isExhausted, holders }: Around): boolean {
   return isExhausted(pool.name) && !pool.heldForTruncated && !holders.some((h) => pool.heldFor.has(h));
-}
-
-function groupsFor(
-  sources: readonly PoolSource[],
-  pools: ReadonlyMap<string, PoolEntry>,
-  subject: Subject,
-  network: string | undefined,
-  mayBeNone: boolean,
-): FamilyGroup[] {
-  try {
-    return selectPools(sources, pools, subject, network);
-  } catch (error) {
-    // Without a pool named and without a default, the addresses asked for by value are all there is to give.
-    if (mayBeNone && error instanceof CniError && error.code === ErrorCode.poolNotFound) {
-      return [];
-    }
-    throw error;
-  }
 }

@@ -2,7 +2,8 @@
 
 import { FINALIZER_IN_USE } from '../../crds/resources.ts';
 import type { HeldAddress, IPPool } from '../../crds/types.ts';
-import { isCanonicalAddress } from '../../ipam/address.ts';
+import { type Family, isCanonicalAddress } from '../../ipam/address.ts';
+import { parseCidr } from '../../ipam/cidr.ts';
 import { IpamError } from '../../ipam/errors.ts';
 import { compilePool, type Pool } from '../../ipam/pool.ts';
 
@@ -11,6 +12,8 @@ export interface PoolEntry {
   readonly name: string;
   readonly network: string;
   readonly isDefault: boolean;
+  /** undefined where not even the subnet can be understood. */
+  readonly family: Family | undefined;
   /** undefined where the specification cannot be understood; `invalid` then says why. */
   readonly pool: Pool | undefined;
   readonly invalid: string | undefined;
@@ -25,12 +28,24 @@ export interface PoolEntry {
   readonly heldForTruncated: boolean;
 }
 
-function compile(object: IPPool): { pool?: Pool; invalid?: string } {
+function compile({ metadata, spec }: IPPool): Pick<PoolEntry, 'pool' | 'invalid' | 'family'> {
   try {
-    return { pool: compilePool(object.metadata.name ?? '', object.spec) };
+    const pool = compilePool(metadata.name ?? '', spec);
+    return { pool, invalid: undefined, family: pool.family };
   } catch (error) {
     if (error instanceof IpamError) {
-      return { invalid: error.message };
+      return { pool: undefined, invalid: error.message, family: familyOf(spec.subnet) };
+    }
+    throw error;
+  }
+}
+
+function familyOf(subnet: string): Family | undefined {
+  try {
+    return parseCidr(subnet).family;
+  } catch (error) {
+    if (error instanceof IpamError) {
+      return undefined;
     }
     throw error;
   }
@@ -50,14 +65,12 @@ function heldAddresses(held: readonly HeldAddress[]): Map<string, string[]> {
 /** Reads an IPPool. Never throws for what a pool may contain. */
 export function poolEntry(object: IPPool): PoolEntry {
   const name = object.metadata.name ?? '';
-  const { pool, invalid } = compile(object);
   const condition = object.status?.conditions?.find((c) => c.type === 'Ready');
   return {
     name,
     network: object.spec.network ?? 'default',
     isDefault: object.spec.default ?? false,
-    pool,
-    invalid,
+    ...compile(object),
     ready: condition?.status ?? 'Unknown',
     readyMessage: condition?.message ?? 'the operator has not looked at it yet',
     hasFinalizer: object.metadata.finalizers?.includes(FINALIZER_IN_USE) ?? false,

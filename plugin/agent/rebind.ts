@@ -30,6 +30,8 @@ export interface RebindContext {
   readonly addedAt: number;
   /** Monotonic time after which nothing new is begun. */
   readonly deadline: number;
+  /** The pod is to show its addresses. */
+  readonly annotate?: true;
 }
 
 export class Rebinder {
@@ -48,7 +50,7 @@ export class Rebinder {
    *   its addresses are given back: half of them would be neither sandbox's.
    */
   async rebind(
-    { owner, addedAt, deadline }: RebindContext,
+    { owner, addedAt, deadline, annotate }: RebindContext,
     answerOf: (attachment: Attachment) => NeutralResult,
   ): Promise<NeutralResult | undefined> {
     const { journal, lock, outcome, releaser } = this.#options;
@@ -73,7 +75,8 @@ export class Rebinder {
         .flatMap((o) => (o.status === 'fulfilled' && o.value !== undefined ? [o.value] : []))
         .map((claim) => ({ claim, origin: 'rebound' as const }));
       if (failed === undefined && moved.length === old.claims.length) {
-        const attachment = { owner, claims: moved.map((m) => m.claim), result, addedAt };
+        const claims = moved.map((m) => m.claim);
+        const attachment = { owner, claims, result, addedAt, ...(annotate && { annotate }) };
         await outcome.answered(attachment, moved, context, oldKey);
         return result;
       }

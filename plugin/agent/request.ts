@@ -54,14 +54,15 @@ export interface NetworkConfig {
     | {
         readonly cni?:
           | {
-              readonly pools?: string | readonly string[] | undefined;
-              readonly ips?: readonly string[] | undefined;
+              readonly pools?: string | readonly string[] | null | undefined;
+              readonly ips?: readonly string[] | null | undefined;
             }
+          | null
           | undefined;
       }
     | null
     | undefined;
-  readonly runtimeConfig?: { readonly ips?: readonly string[] | undefined } | null | undefined;
+  readonly runtimeConfig?: { readonly ips?: readonly string[] | null | undefined } | null | undefined;
   readonly prevResult?: Readonly<Record<string, unknown>> | null | undefined;
   readonly 'cni.dev/valid-attachments'?: readonly AttachmentRef[] | null | undefined;
   readonly 'cni.dev/attachments'?: readonly AttachmentRef[] | null | undefined;
@@ -99,12 +100,17 @@ const configSchema: z.ZodType<NetworkConfig> = z.looseObject({
   args: z
     .looseObject({
       cni: z
-        .looseObject({ pools: z.union([z.string(), texts]).optional(), ips: texts.optional() })
+        .looseObject({
+          pools: z.union([z.string(), texts]).nullable().optional(),
+          ips: texts.nullable().optional(),
+        })
+        .nullable()
         .optional(),
     })
     .nullable()
     .optional(),
-  runtimeConfig: z.looseObject({ ips: texts.optional() }).nullable().optional(),
+  // Written by programs: a Go program writes a list that it does not have as null.
+  runtimeConfig: z.looseObject({ ips: texts.nullable().optional() }).nullable().optional(),
   prevResult: z.looseObject({}).nullable().optional(),
   'cni.dev/valid-attachments': attachmentList.optional(),
   'cni.dev/attachments': attachmentList.optional(),

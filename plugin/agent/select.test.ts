@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { IPPoolSpec } from '../../crds/types.ts';
 import type { Subject } from '../../ipam/admit.ts';
+import { combine } from './errors.ts';
 import { type PoolEntry, poolEntry } from './pools.ts';
 import { type PoolSource, selectPools } from './select.ts';
 import { refusal } from './testing/refusal.ts';
@@ -22,15 +23,16 @@ function sources(...pools: (readonly string[] | undefined)[]): PoolSource[] {
   return pools.map((names, i) => ({ from: `source ${i}`, pools: names }));
 }
 
-/** Names by family, in order: `4:a,b 6:c`. */
+/** Names by family, in order: `4:a,b 6:c`. @throws CniError where a family cannot be served */
 function select(
   from: readonly PoolSource[],
   pools: ReadonlyMap<string, PoolEntry>,
   network?: string,
 ): string {
-  return selectPools(from, pools, subject, network)
-    .map((group) => `${group.family}:${group.pools.map((pool) => pool.name).join(',')}`)
-    .join(' ');
+  const { groups, failures } = selectPools(from, pools, subject, network);
+  const [first, ...rest] = failures.map(({ error }) => error);
+  if (first !== undefined) throw combine([first, ...rest]);
+  return groups.map((group) => `${group.family}:${group.pools.map((pool) => pool.name).join(',')}`).join(' ');
 }
 
 describe('which source', () => {
@@ -104,6 +106,20 @@ describe('named pools', () => {
     expect(error).toMatchObject({ code: 104, message: expect.stringContaining('IPv6: pool b') });
   });
 
+  test('104 names every pool of the family with its reason in the message', () => {
+    const pools = table(['off', { disabled: true }], ['far', { network: 'far' }]);
+    const { message } = refusal(() => select(sources(['off', 'far']), pools, 'default'));
+    expect(message).toMatch(
+      /^IPv4: pool off, far may not be used by this pod: pool off: .*disabled.*; pool far: .*network/,
+    );
+  });
+
+  test('a name that a user wrote is quoted unless it is a plain word', () => {
+    const { message, details } = refusal(() => select(sources(['a"b\nc', 'x.y']), table()));
+    expect(message).toBe('pool "a\\"b\\nc", x.y does not exist');
+    expect(details).not.toContain('\nc');
+  });
+
   test('105 comes before 104, with both in the details', () => {
     const error = refusal(() => select(sources(['off', 'no']), table(['off', { disabled: true }])));
     expect(error.code).toBe(105);
@@ -113,9 +129,7 @@ describe('named pools', () => {
   test('an annotation for all interfaces that fits this one not shows how to write it for one', () => {
     const source = { from: 'annotation', pools: ['no'], byInterface: '{"net1":["no"]}' };
     for (const pools of [table(), table(['no', { disabled: true }])]) {
-      expect(refusal(() => selectPools([source], pools, subject, undefined)).details).toContain(
-        '{"net1":["no"]}',
-      );
+      expect(refusal(() => select([source], pools)).details).toContain('{"net1":["no"]}');
     }
   });
 

@@ -40,6 +40,8 @@ export interface Attachment {
   readonly claims: readonly Claim[];
   /** What ADD answered; absent for an attachment that was adopted. */
   readonly result?: NeutralResult;
+  /** The pod is to show these addresses (`ipam.annotatePod`). */
+  readonly annotate?: true;
   /** Milliseconds since the Unix epoch when the ADD came in: a DEL that was called later means this attachment. */
   readonly addedAt: number;
 }

@@ -25,6 +25,7 @@ import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
+import { whose } from './exact.ts';
 import type { GiveBack } from './giveback.ts';
 import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
@@ -48,7 +49,7 @@ export interface NodeSyncOptions {
   readonly settler: Settler;
   readonly giveBack: GiveBack;
   /** Told of each address that an attachment has and somebody else's reservation names. */
-  readonly onConflict: (address: string) => void;
+  readonly onConflict: (owner: AttachmentOwner, message: string) => void;
 }
 
 /** An answer that another try of the same would get again. */
@@ -157,7 +158,10 @@ export class NodeSync {
       { ...fields, other: live?.spec.owner ?? live?.spec.holder },
       'a live attachment has an address that is reserved for somebody else; delete one of the two pods',
     );
-    onConflict(claim.address);
+    onConflict(
+      owner,
+      `address ${claim.address} of interface ${owner.ifname} is in use by this pod, but reserved for somebody else${live === undefined ? '' : ` (${whose(live.spec)})`}: delete one of the two pods`,
+    );
     return undefined;
   }
 

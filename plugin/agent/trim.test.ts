@@ -21,6 +21,7 @@ test('of a pod all stays that decides about its addresses, and nothing else', ()
       },
       ownerReferences,
       finalizers: ['f'],
+      deletionTimestamp: '2026-01-01T00:00:00Z',
     },
     spec: { nodeName: 'n1', hostNetwork: false, containers: [{ name: 'c' }] },
     status: { phase: 'Failed', reason: 'Evicted' },
@@ -34,6 +35,13 @@ test('of a pod all stays that decides about its addresses, and nothing else', ()
   expect(Object.keys(all)).toHaveLength(3);
   expect(JSON.stringify(trimmed).length).toBeLessThan(500);
   expect(trimmed.metadata.resourceVersion).toBe('7');
+});
+
+test('of a pod it stays known whether it has annotations at all', () => {
+  const facts = (annotations?: Record<string, string>): boolean =>
+    podFacts(trimPod({ metadata: { name: 'x', ...(annotations !== undefined && { annotations }) } }))
+      .hasAnnotations;
+  expect([facts(), facts({ other: 'x' })]).toEqual([false, true]);
 });
 
 test('of a namespace labels and our annotations stay, of a node labels', () => {

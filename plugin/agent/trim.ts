@@ -23,12 +23,14 @@ function identity(metadata: ObjectMeta): ObjectMeta {
 }
 
 export function trimPod(pod: Pod): Pod {
-  const { ownerReferences } = pod.metadata;
+  const { ownerReferences, deletionTimestamp } = pod.metadata;
   const phase = pod.status?.phase;
   return {
     metadata: {
       ...identity(pod.metadata),
-      annotations: annotationsOf(pod.metadata),
+      // An empty map says that there are others.
+      ...(pod.metadata.annotations !== undefined && { annotations: annotationsOf(pod.metadata) }),
+      ...(deletionTimestamp !== undefined && { deletionTimestamp }),
       ...(ownerReferences !== undefined && { ownerReferences }),
     },
     ...(pod.spec?.nodeName !== undefined && { spec: { nodeName: pod.spec.nodeName } }),

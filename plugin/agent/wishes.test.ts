@@ -4,10 +4,10 @@ import { formatAddress } from '../../ipam/address.ts';
 import type { PodFacts } from './owners.ts';
 import { poolEntry } from './pools.ts';
 import { type ParsedRequest, parseRequest } from './request.ts';
-import { usablePools } from './select.ts';
+import { staticPools } from './select.ts';
 import { refusal } from './testing/refusal.ts';
 import { aPool, type PoolShape } from './testing/world.ts';
-import { annotationFor, placeWishes, poolSources, type Wish, wishesOf } from './wishes.ts';
+import { placeWishes, poolSources, type Wish, wishesOf } from './wishes.ts';
 
 function pod(annotations: Record<string, string> = {}): PodFacts {
   return {
@@ -19,6 +19,8 @@ function pod(annotations: Record<string, string> = {}): PodFacts {
     annotations,
     ownerReferences: [],
     isTerminal: false,
+    isTerminating: false,
+    hasAnnotations: true,
   };
 }
 
@@ -29,36 +31,6 @@ function request(config: object = {}, args = ''): ParsedRequest {
     config: JSON.stringify({ cniVersion: '1.1.0', name: 'storage', ipam: { type: 'berth' }, ...config }),
   });
 }
-
-describe('annotationFor', () => {
-  const read = (value: string | undefined): string[] | undefined =>
-    annotationFor('annotation x', value, 'net1', 'storage');
-
-  test.each<[string, string | undefined, string[] | undefined]>([
-    ['absent', undefined, undefined],
-    ['empty', ' ', undefined],
-    ['a comma list is for every interface', 'a, b,,', ['a', 'b']],
-    ['JSON by ifname', '{"net1": ["a", "b"], "eth0": ["c"]}', ['a', 'b']],
-    ['JSON by cniNetwork', '{"storage": "a"}', ['a']],
-    ['the ifname comes before the cniNetwork', '{"storage": "a", "net1": "b"}', ['b']],
-    ['a value may be one string, a list too', '{"net1": "a,b"}', ['a', 'b']],
-    ['an interface that is not mentioned', '{"eth0": "a"}', undefined],
-    ['an empty value says nothing', '{"net1": []}', undefined],
-    ['an empty object', '{}', undefined],
-    ['a key that JavaScript has ideas about', '{"__proto__": "a", "net1": "b"}', ['b']],
-  ])('%s: %j', (_rule, value, list) => {
-    expect(read(value)).toEqual(list);
-  });
-
-  test.each(['{', '{"net1": 3}', '{"net1": [3]}', '{"eth0": {"a": "b"}}', '["a"]', '"a"'])(
-    '%s is malformed: code 7 that names the annotation and shows both forms',
-    (value) => {
-      const error = refusal(() => read(value));
-      expect(error).toMatchObject({ code: 7, message: expect.stringContaining('annotation x is malformed') });
-      expect(error.details).toContain('{"net1": ["a", "b"]}');
-    },
-  );
-});
 
 describe('poolSources', () => {
   test('are args.cni.pools, the pod, the namespace, ipam.pools, in this order', () => {
@@ -95,20 +67,35 @@ describe('wishesOf', () => {
       pod({ 'ipam.berth.dev/ips': '10.0.0.2' }),
     );
     expect(texts(wishes)).toEqual(['10.0.0.2', '10.0.0.3', 'fd00::3', '10.0.0.4', '10.0.0.5']);
-    expect(wishes.map((w) => w.prefixLength)).toEqual([undefined, 29, undefined, undefined, undefined]);
-  });
-
-  test('a prefix length counts also when only a later source gives it', () => {
-    const config = { args: { cni: { ips: ['10.0.0.2/29'] } } };
-    expect(wishesOf(request(config), pod({ 'ipam.berth.dev/ips': '10.0.0.2' }))).toMatchObject([
-      { prefixLength: 29 },
+    expect(
+      wishes.map((w) => w.asked.map(({ from, prefixLength }) => `${from} ${prefixLength ?? '-'}`)),
+    ).toEqual([
+      ['annotation ipam.berth.dev/ips of pod shop/web -'],
+      ['runtimeConfig.ips 29', 'IP of CNI_ARGS -'],
+      ['runtimeConfig.ips -', 'args.cni.ips -'],
+      ['args.cni.ips -'],
+      ['IP of CNI_ARGS -'],
     ]);
   });
 
-  test('two prefix lengths for one address are 103', () => {
-    const config = { runtimeConfig: { ips: ['10.0.0.2/24'] }, args: { cni: { ips: ['10.0.0.2/25'] } } };
-    const error = refusal(() => wishesOf(request(config), pod()));
-    expect(error).toMatchObject({ code: 103, message: expect.stringContaining('/24 by runtimeConfig.ips') });
+  test('null or empty is absent', () => {
+    for (const config of [
+      { args: { cni: { ips: null, pools: null } }, runtimeConfig: { ips: null } },
+      { args: { cni: null }, runtimeConfig: null },
+      { args: { cni: { ips: [], pools: '' } }, runtimeConfig: { ips: [] } },
+    ]) {
+      expect(wishesOf(request(config, 'IP=,'), pod({ 'ipam.berth.dev/ips': ' ' }))).toEqual([]);
+    }
+  });
+
+  test('more than 64 are code 7: one pod must not empty a pool', () => {
+    const many = Array.from({ length: 65 }, (_, i) => `10.0.1.${i}`).join();
+    const error = refusal(() => wishesOf(request(), pod({ 'ipam.berth.dev/ips': many })));
+    expect(error).toMatchObject({
+      code: 7,
+      message: expect.stringContaining('annotation ipam.berth.dev/ips of pod'),
+    });
+    expect(wishesOf(request({}, `IP=${'10.0.0.2,'.repeat(100)}`), pod())).toHaveLength(1);
   });
 
   test.each([
@@ -129,11 +116,16 @@ describe('wishesOf', () => {
 });
 
 describe('placeWishes', () => {
-  function place(wish: string, ...pools: [string, Partial<IPPoolSpec>?, PoolShape?][]): string | undefined {
-    const wishes = wishesOf(request({ args: { cni: { ips: [wish] } } }), undefined);
+  function place(
+    wish: string | string[],
+    ...pools: [string, Partial<IPPoolSpec>?, PoolShape?][]
+  ): string | undefined {
+    const wishes = wishesOf(request({ args: { cni: { ips: [wish].flat() } } }), undefined);
     const entries = pools.map(([name, spec, shape]) => poolEntry(aPool(name, spec, shape)));
     const subject = { node: { labels: {} }, namespace: { labels: {} }, pod: { labels: {} } };
-    return placeWishes(wishes, usablePools(entries, subject, undefined))[0]?.pool.name;
+    const { placed, failures } = placeWishes(wishes, staticPools(entries, subject, undefined));
+    for (const failure of failures) throw failure;
+    return placed[0]?.pool.name;
   }
   const pool: Partial<IPPoolSpec> = {
     subnet: '10.0.0.0/24',
@@ -176,6 +168,37 @@ describe('placeWishes', () => {
     const shape: PoolShape = { ready: 'Unknown' };
     expect(refusal(() => place('10.0.0.20', ['a', pool, shape])).code).toBe(11);
     expect(refusal(() => place('10.0.0.9', ['a', pool, shape])).code).toBe(103);
+  });
+
+  test('the prefix length is checked wherever it was given', () => {
+    expect(refusal(() => place(['10.0.0.20/24', '10.0.0.20/25'], ['a', pool]))).toMatchObject({
+      code: 103,
+      message: expect.stringContaining('/25'),
+    });
+    expect(refusal(() => place(['10.0.0.20', '10.0.0.20/25'], ['a', pool])).code).toBe(103);
+    expect(place(['10.0.0.20', '10.0.0.20/24'], ['a', pool])).toBe('a');
+  });
+
+  test('103 has the reason of each pool, also of those that may not be used', () => {
+    const pools: [string, Partial<IPPoolSpec>?][] = [
+      ['far', { subnet: '192.168.0.0/24' }],
+      ['off', { ...pool, disabled: true }],
+      ['deny', { ...pool, staticRequests: 'Deny' }],
+    ];
+    const error = refusal(() => place('10.0.0.20', ...pools));
+    expect(error.code).toBe(103);
+    expect(error.message).toMatch(/pool deny: .*Deny.*pool off: .*disabled/);
+    expect(error.details).toContain('pool far: it lies outside its subnet');
+    const outside = refusal(() => place('172.16.0.1', ...pools));
+    expect(outside.message).toBe(
+      'requested address 172.16.0.1 can not be given: pool far: it lies outside its subnet; pool deny: it lies outside its subnet',
+    );
+  });
+
+  test('where a comma list asked for it, the details show the JSON form', () => {
+    const wishes = wishesOf(request(), pod({ 'ipam.berth.dev/ips': '10.0.0.20' }));
+    const { failures } = placeWishes(wishes, { usable: [], pending: [], refused: [] });
+    expect(failures[0]?.details).toContain('{"net1":["10.0.0.20"]}');
   });
 
   test('no pool at all is 103', () => {

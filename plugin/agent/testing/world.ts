@@ -7,7 +7,7 @@ import type { IPPool, IPPoolSpec, IPReservation, IPReservationSpec } from '../..
 import { parseAddress } from '../../../ipam/address.ts';
 import { reservationName } from '../../../ipam/name.ts';
 import type { Api, ObjectMeta } from '../../../kube/api.ts';
-import { keyOf, type Pod, pods } from '../../../kube/core.ts';
+import { keyOf, type ObjectReference, type Pod, pods } from '../../../kube/core.ts';
 import { ApiError } from '../../../kube/errors.ts';
 import type { Log } from '../../../kube/log.ts';
 import { MemoryApi, type MemoryCall, type MemoryResource } from '../../../kube/memory.ts';
@@ -62,6 +62,14 @@ export interface Line {
   readonly level: 'debug' | 'info' | 'warn' | 'error';
   readonly fields: object;
   readonly message: string;
+}
+
+/** An Event as an agent reports it. */
+export interface PodEvent {
+  readonly about: ObjectReference;
+  readonly reason: string;
+  readonly message: string;
+  readonly series: string | undefined;
 }
 
 export type Fault = (call: MemoryCall) => void | Promise<void>;
@@ -194,6 +202,10 @@ export class TestNode {
       clock,
       random: this.#world.random.next,
       log,
+      recorder: {
+        event: (about, _type, reason, message, series) =>
+          void this.#world.events.push({ about, reason, message, series }),
+      },
       cachedPod: (namespace, name) => {
         const pod = this.#world.cachedPods.get(`${namespace}/${name}`);
         return pod === undefined ? undefined : podFacts(pod);
@@ -209,8 +221,9 @@ export class TestNode {
 
   /** Releases and doubts are worked off from now on, until `kill` or `stop`. */
   work(): void {
-    const { releaser, doubts } = this.parts;
-    this.#world.background.push(releaser.run(this.#stop.signal), doubts.run(this.#stop.signal));
+    const { releaser, doubts, annotator } = this.parts;
+    for (const part of [releaser, doubts, annotator])
+      this.#world.background.push(part.run(this.#stop.signal));
   }
 
   /** SIGKILL: nothing of this process happens any more; what it sent may still arrive. */
@@ -265,6 +278,8 @@ export class World {
   readonly lines: Line[] = [];
   readonly log: Log;
   readonly calls: MemoryCall[] = [];
+  /** Reported on pods. */
+  readonly events: PodEvent[] = [];
   readonly pools: Map<string, IPPool> = new Map();
   /** What every agent's watch of pods has. */
   readonly cachedPods: Map<string, Pod> = new Map();
