@@ -225,6 +225,16 @@ const promises: Readonly<Record<string, (block: Snippet) => Promise<void>>> = {
   'addresses of a pool on a node': nothingMore,
   'what is kept': nothingMore,
   'how full': nothingMore,
+  'the role to annotate pods': nothingMore,
+  'a network that annotates pods': async () => {
+    expect(await site.start('shown')).toEqual({ net1: ['10.20.1.7/16'] });
+  },
+  'what the pod shows': nothingMore,
+
+  'a pod without an address': async () => {
+    expect(codeOf(await site.fail('second-db'))).toBe(102);
+  },
+  'why it has none': nothingMore,
 
   'storage.json': async ({ text }) => site.write('storage.json', text),
   STATUS: nothingMore,

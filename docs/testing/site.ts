@@ -13,6 +13,7 @@ import { artefacts } from '../../e2e/harness/programs.ts';
 import { waitFor } from '../../e2e/harness/wait.ts';
 import type { KubeObject, Resource } from '../../kube/api.ts';
 import { type Pod, pods } from '../../kube/core.ts';
+import { ROOT } from './markdown.ts';
 import { type Attachment, attachmentsOf } from './multus.ts';
 
 /** The nodes by the names that the page gives them. */
@@ -116,7 +117,7 @@ export class Site {
       // kubectl keeps what it has discovered there.
       HOME: this.#directory,
     };
-    const lines = text.replaceAll('/opt/cni/bin', this.#binaries);
+    const lines = text.replaceAll('/opt/cni/bin', this.#binaries).replaceAll(' config/', ` ${ROOT}/config/`);
     return run('sh', ['-e', '-c', lines], { cwd: this.#directory, env });
   }
 
@@ -159,6 +160,11 @@ export class Site {
     const started = await this.#run(await this.#schedule(namespace, name, node));
     this.#running.set(name, started);
     return started.addresses;
+  }
+
+  /** A pod of the page that is scheduled and does not start. @returns what it hears for its first interface */
+  async fail(name: string, namespace = 'shop'): Promise<CniOutcome> {
+    return this.#first(await this.#schedule(namespace, name, NODE));
   }
 
   /** A pod of the page that runs. @throws Error if it does not */
@@ -219,12 +225,17 @@ export class Site {
   /** What such a pod hears for its first interface; it is gone afterwards. */
   async answer(...args: Parameters<Site['create']>): Promise<CniOutcome> {
     const pod = await this.create(...args);
+    const answer = await this.#first(pod);
+    // A failed ADD leaves nothing behind, and a DEL would hide it.
+    await this.end({ pod, attachments: answer.exitCode === 0 ? await this.#attachments(pod) : [] });
+    return answer;
+  }
+
+  /** ADD of the pod's first interface. */
+  async #first(pod: TestPod): Promise<CniOutcome> {
     const [first] = await this.#attachments(pod);
     if (first === undefined) throw new Error(`pod ${pod.name} has no interface`);
-    const answer = await this.call('ADD', pod, first);
-    // A failed ADD leaves nothing behind, and a DEL would hide it.
-    await this.end({ pod, attachments: answer.exitCode === 0 ? [first] : [] });
-    return answer;
+    return this.call('ADD', pod, first);
   }
 
   /** The interfaces that Multus makes for the pod. */
