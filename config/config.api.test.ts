@@ -1,41 +1,13 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ControlPlane, startControlPlane } from '../e2e/controlplane/controlplane.ts';
+import { applyNetworkAttachmentDefinitions } from '../e2e/controlplane/nad.ts';
 
 let controlPlane: ControlPlane;
 
 function apply(file: string): Promise<string> {
   return controlPlane.kubectl(['apply', '-f', join(import.meta.dirname, file)]);
 }
-
-/** As much of the kind of Multus as the sample needs. */
-const networkAttachmentDefinitions = {
-  apiVersion: 'apiextensions.k8s.io/v1',
-  kind: 'CustomResourceDefinition',
-  metadata: { name: 'network-attachment-definitions.k8s.cni.cncf.io' },
-  spec: {
-    group: 'k8s.cni.cncf.io',
-    scope: 'Namespaced',
-    names: {
-      plural: 'network-attachment-definitions',
-      singular: 'network-attachment-definition',
-      kind: 'NetworkAttachmentDefinition',
-    },
-    versions: [
-      {
-        name: 'v1',
-        served: true,
-        storage: true,
-        schema: {
-          openAPIV3Schema: {
-            type: 'object',
-            properties: { spec: { type: 'object', properties: { config: { type: 'string' } } } },
-          },
-        },
-      },
-    ],
-  },
-};
 
 beforeAll(async () => {
   controlPlane = await startControlPlane({ name: 'config' });
@@ -62,14 +34,7 @@ describe('samples', () => {
   });
 
   test('the network and its pod are accepted', async () => {
-    await controlPlane.kubectl(['apply', '-f', '-'], JSON.stringify(networkAttachmentDefinitions));
-    await controlPlane.kubectl([
-      'wait',
-      '--for=condition=Established',
-      '--timeout=60s',
-      'crd',
-      networkAttachmentDefinitions.metadata.name,
-    ]);
+    await applyNetworkAttachmentDefinitions(controlPlane);
     expect(await apply('samples/network.yaml')).toContain('created');
     expect(await apply('samples/pod.yaml')).toContain('pod/vip created');
   });

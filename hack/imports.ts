@@ -57,7 +57,7 @@ export const RULES: readonly DirectionRule[] = [
   // Only tests live there: they hold the documents to what the programs say of themselves.
   {
     from: 'docs',
-    own: ['ipam', 'kube', 'crds', 'process', 'plugin', 'operator', 'e2e/conformance'],
+    own: ['ipam', 'kube', 'crds', 'process', 'plugin', 'operator', 'e2e/harness', 'e2e/conformance'],
     packages: ['node:', 'yaml', 'prom-client'],
   },
   // The tools of the repository look at all of it.

@@ -24,15 +24,22 @@ export interface Snippet {
   readonly line: number;
   readonly language: string;
   readonly text: string;
+  /** What a comment `<!-- step: … -->` in the line before names. */
+  readonly step: string | undefined;
+  /** The `text` block in the line after it: what a command prints. */
+  readonly output: string | undefined;
 }
 
-/** The fenced code blocks of a document, in order. */
+/** The fenced code blocks of a document, in order; one that is another's output is not one of its own. */
 export function snippets(file: string, source: string = readDocument(file)): Snippet[] {
-  return [...source.matchAll(/^```([\w-]*)\n([\s\S]*?)^```$/gm)].map((match) => ({
+  const block = /^(?:<!-- step: (.+) -->\n)?```([\w-]*)\n([\s\S]*?)^```$(?:\n```text\n([\s\S]*?)^```$)?/gm;
+  return [...source.matchAll(block)].map(([, step, language = '', text = '', output], i, all) => ({
     file,
-    line: source.slice(0, match.index).split('\n').length,
-    language: match[1] ?? '',
-    text: match[2] ?? '',
+    line: source.slice(0, all[i]?.index).split('\n').length,
+    language,
+    text,
+    step,
+    output,
   }));
 }
 

@@ -128,8 +128,8 @@ test('102, addressTaken: an address that is another pod’s', async () => {
   const { pod, outcome } = await subject.add(shape);
   expectError(outcome, {
     code: 102,
-    msg: `pod default/${pod.name}, interface net1: requested address 10.1.0.7 of pool v4 is taken: bound to pod default/${first.pod.name} on node node-1`,
-    details: 'kubectl get ipreservation conf.10.1.0.7 shows it',
+    msg: `pod default/${pod.name}, interface net1: requested address 10.1.0.7 of pool v4 is taken: bound to pod default/${first.pod.name}, interface net1, on node node-1`,
+    details: 'asked for by runtimeConfig.ips\nkubectl get ipreservation conf.10.1.0.7 shows it',
   });
 });
 

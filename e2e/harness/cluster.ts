@@ -125,6 +125,11 @@ export class Cluster {
       metadata: { name },
       spec,
     });
+    await this.whenServed(name);
+  }
+
+  /** Waits until the operator says that the pool is Ready and the agents have seen it. */
+  async whenServed(name: string): Promise<void> {
     await this.whenPool(name, `pool ${name} is Ready`, (pool) =>
       (pool.status?.conditions ?? []).some((c) => c.type === 'Ready' && c.status === 'True'),
     );
