@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pods } from '../../kube/core.ts';
 import { resolveCniPlugins, resolveMultus } from '../controlplane/assets.ts';
+import { applyNetworkAttachmentDefinitions } from '../controlplane/nad.ts';
 import type { Cluster, TestPod } from './cluster.ts';
 import { type CniCall, type CniOutcome, cniEnv, podArgs, runPlugin } from './cni.ts';
 import type { Namespaces } from './netns.ts';
@@ -94,13 +95,8 @@ export class Multus {
   /** Installs Multus' kind and role in the cluster, and the plugin, with a service account's token, on the node. */
   static async install(cluster: Cluster, node: string, spaces: Namespaces): Promise<Multus> {
     const { controlPlane } = cluster;
+    await applyNetworkAttachmentDefinitions(controlPlane);
     await controlPlane.kubectl(['apply', '-f', join(import.meta.dirname, 'multus.yaml')]);
-    await controlPlane.kubectl([
-      'wait',
-      '--for=condition=Established',
-      '--timeout=60s',
-      'crd/network-attachment-definitions.k8s.cni.cncf.io',
-    ]);
     const token = await controlPlane.kubectl(['create', 'token', 'multus', '--namespace=kube-system']);
     const directory = join(cluster.directory, `multus-${node}`);
     const [calls, bin] = [join(directory, 'calls'), join(directory, 'bin')];
