@@ -44,6 +44,7 @@ describe('annotationFor', () => {
     ['a value may be one string, a list too', '{"net1": "a,b"}', ['a', 'b']],
     ['an interface that is not mentioned', '{"eth0": "a"}', undefined],
     ['an empty value says nothing', '{"net1": []}', undefined],
+    ['an empty value of the ifname leaves the cniNetwork', '{"net1": "", "storage": "a"}', ['a']],
     ['an empty object', '{}', undefined],
     ['a key that JavaScript has ideas about', '{"__proto__": "a", "net1": "b"}', ['b']],
   ])('%s: %j', (_rule, value, list) => {

@@ -83,10 +83,12 @@ export function annotationFor(
     return splitList(trimmed);
   }
   const entries = byInterface(annotation, trimmed);
-  const own: unknown = entries.get(ifname) ?? entries.get(cniNetwork);
-  const items = typeof own === 'string' ? [own] : Array.isArray(own) ? own.map(String) : [];
-  const list = items.flatMap(splitList);
-  return list.length === 0 ? undefined : list;
+  // An empty value is as good as none: the network's is looked at then.
+  return [ifname, cniNetwork]
+    .map((key) => entries.get(key))
+    .map((own) => (typeof own === 'string' ? [own] : Array.isArray(own) ? own.map(String) : []))
+    .map((items) => items.flatMap(splitList))
+    .find((list) => list.length > 0);
 }
 
 /** The five sources of pools but the last (the defaults), from the strongest to the weakest. */
