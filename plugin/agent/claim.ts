@@ -109,7 +109,9 @@ export class Claimer {
         const texts = pool.heldForTruncated
           ? rows.filter((row) => row.pool === pool.name).map((row) => row.address)
           : (pool.heldFor.get(holder) ?? []);
-        waiting.push(...texts.map((text) => ({ pool, holder, address: parseAddress(text) })));
+        // People may hold what is not the pool's to give: another subnet's, an excluded address, the gateway.
+        const own = texts.map(parseAddress).filter((address) => mayGive(pool, address));
+        waiting.push(...own.map((address) => ({ pool, holder, address })));
       }
     }
     waiting.sort((a, b) => (a.address.value < b.address.value ? -1 : 1));
@@ -234,4 +236,8 @@ export class Claimer {
       );
     }
   }
+}
+
+function mayGive({ pool }: UsablePool, { family, value }: Address): boolean {
+  return pool.family === family && pool.requestable.contains(value);
 }
