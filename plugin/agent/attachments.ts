@@ -221,6 +221,12 @@ export class Attachments {
     const resumable = outcome.unresolved(owner);
     const doubts = new Set(resumable.map((intent) => intent.name));
     const context: ClaimContext = { deadline, owner, holders, doubts, resumable };
+    const [full, ...more] = plan.full;
+    if (full !== undefined) {
+      // Nothing is written, but that a requested address is taken comes before that a pool is full.
+      const looks = plan.wishes.map(({ wish, pool }) => exact.taken(pool, wish.address, context));
+      throw combine([full, ...more, ...(await Promise.all(looks)).flatMap((taken) => taken ?? [])]);
+    }
     const outcomes = await Promise.allSettled([
       ...plan.wishes.map(({ wish, pool }) => exact.claim(pool, wish.address, context)),
       ...plan.groups.map((group) => claimer.claim(group, context)),

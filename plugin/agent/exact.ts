@@ -40,24 +40,16 @@ export class ExactClaimer {
       if (found === undefined) {
         continue;
       }
-      const { spec } = found;
-      if (isOwnedBy(spec, context.owner)) {
+      const way = wayTo(found.spec, context);
+      if (way === undefined) {
+        throw takenError(entry, found);
+      }
+      if (way === 'own') {
         // Left over of this very attachment; the intent for it is in the journal.
         return { claim: claimOf(found), pool: entry, origin: 'created' };
       }
-      const holder = context.holders.find((h) => h === spec.holder);
-      let taken: Claimed | undefined;
-      if (spec.state === 'Released') {
-        taken = await this.#options.writer.take(entry, address, 'released', context, undefined);
-      } else if (spec.state === 'Held' && holder !== undefined) {
-        taken = await this.#options.writer.take(entry, address, 'held', context, holder);
-      } else {
-        throw new CniError(
-          ErrorCode.addressTaken,
-          `requested address ${text} of pool ${entry.name} is taken: ${whose(spec)}`,
-          `kubectl get ipreservation ${found.metadata.name} shows it`,
-        );
-      }
+      const holder = way === 'held' ? found.spec.holder : undefined;
+      const taken = await this.#options.writer.take(entry, address, way, context, holder);
       if (taken !== undefined) {
         return taken;
       }
@@ -66,6 +58,16 @@ export class ExactClaimer {
       ErrorCode.addressTaken,
       `requested address ${text} of pool ${entry.name} is taken: others race for it`,
     );
+  }
+
+  /**
+   * What `claim` would refuse with if it came now; undefined if the address is to be had. One read, and no write.
+   * @throws CniError 11 if the API does not answer
+   */
+  async taken(entry: UsablePool, address: Address, context: ClaimContext): Promise<CniError | undefined> {
+    const found = await this.#look(reservationName(entry.network, address), formatAddress(address));
+    const isFree = found === undefined || wayTo(found.spec, context) !== undefined;
+    return isFree ? undefined : takenError(entry, found);
   }
 
   async #look(name: string, address: string): Promise<IPReservation | undefined> {
@@ -80,6 +82,26 @@ export class ExactClaimer {
       );
     }
   }
+}
+
+/** How this ADD may come by an address that is reserved; undefined if it may not. */
+function wayTo(spec: IPReservation['spec'], context: ClaimContext): 'own' | 'released' | 'held' | undefined {
+  if (isOwnedBy(spec, context.owner)) {
+    return 'own';
+  }
+  if (spec.state === 'Released') {
+    return 'released';
+  }
+  const waits = spec.state === 'Held' && context.holders.some((holder) => holder === spec.holder);
+  return waits ? 'held' : undefined;
+}
+
+function takenError(entry: UsablePool, { metadata, spec }: IPReservation): CniError {
+  return new CniError(
+    ErrorCode.addressTaken,
+    `requested address ${spec.address} of pool ${entry.name} is taken: ${whose(spec)}`,
+    `kubectl get ipreservation ${metadata.name} shows it`,
+  );
 }
 
 /** By whom an address is taken, in words. */

@@ -43,11 +43,12 @@ function plan({ pools, ips, named, network, cniVersion = '1.1.0', full = [], hol
     isExhausted: (pool) => full.includes(pool),
     exhausted: (group) => new CniError(101, `full: ${group.pools.map((pool) => pool.name).join()}`),
   };
-  const { wishes, groups, families } = planAdd(request, around);
+  const { wishes, groups, families, full: refusals } = planAdd(request, around);
   return {
     wishes: wishes.map(({ wish, pool }) => `${formatAddress(wish.address)} from ${pool.name}`),
     groups: groups.map((group) => group.pools.map((pool) => pool.name).join()),
     families,
+    full: refusals.map((error) => error.message),
   };
 }
 
@@ -118,24 +119,42 @@ describe('planAdd', () => {
     expect(refusal(() => plan({ pools, ips: ['10.0.0.2', '10.0.0.3'], cniVersion: '0.2.0' })).code).toBe(7);
   });
 
-  test('a family that was found full a moment ago fails the ADD before the other one is written', () => {
+  test('a family that was found full a moment ago fails the ADD', () => {
     const pools: Case['pools'] = [
       ['a', yes],
       ['a2', yes],
       ['b', { ...yes, ...v6 }],
     ];
-    expect(refusal(() => plan({ pools, full: ['b'] }))).toMatchObject({ code: 101, message: 'full: b' });
-    expect(refusal(() => plan({ pools, full: ['a', 'a2'] }))).toMatchObject({ message: 'full: a,a2' });
-    expect(plan({ pools, full: ['a'] })).toMatchObject({ groups: ['a,a2', 'b'] });
+    expect(plan({ pools, full: ['b'] })).toMatchObject({ full: ['full: b'] });
+    expect(plan({ pools, full: ['a', 'a2'] })).toMatchObject({ full: ['full: a,a2'] });
+    expect(plan({ pools, full: ['a'] })).toMatchObject({ groups: ['a,a2', 'b'], full: [] });
   });
 
   test('a full pool does not keep a pod from an address that waits for it', () => {
     const holders = ['Pod/shop/web'];
     const held = { holders: [{ holder: 'Pod/shop/web', address: '10.0.0.3' }] };
-    expect(plan({ pools: [['a', yes, held]], full: ['a'], holders })).toMatchObject({ groups: ['a'] });
+    expect(plan({ pools: [['a', yes, held]], full: ['a'], holders })).toMatchObject({ full: [] });
     expect(plan({ pools: [['a', yes, { holdersTruncated: true }]], full: ['a'], holders })).toMatchObject({
-      groups: ['a'],
+      full: [],
     });
-    expect(refusal(() => plan({ pools: [['a', yes, held]], full: ['a'] })).code).toBe(101);
+    expect(plan({ pools: [['a', yes, held]], full: ['a'] })).toMatchObject({ full: ['full: a'] });
+  });
+
+  test('of several failures the first in the order of precedence is reported, with the reasons of all', () => {
+    const pools: Case['pools'] = [
+      ['a', yes],
+      ['b', { ...yes, ...v6 }, { ready: 'Unknown' }],
+    ];
+    expect(refusal(() => plan({ pools, named: ['b', 'missing'], ips: ['10.9.9.9'] }))).toMatchObject({
+      code: 105,
+      details: expect.stringContaining('10.9.9.9 can not be given'),
+    });
+    expect(refusal(() => plan({ pools, named: ['a', 'b'], ips: ['10.9.9.9'] }))).toMatchObject({
+      code: 103,
+      details: expect.stringContaining('the operator has not declared it Ready yet'),
+    });
+    const twice = ['10.0.0.2/29', '10.0.0.2/24'];
+    expect(refusal(() => plan({ pools, named: ['missing'], ips: twice })).code).toBe(105);
+    expect(refusal(() => plan({ pools, named: ['missing'], ips: ['nonsense'] })).code).toBe(7);
   });
 });

@@ -36,13 +36,15 @@ interface Plan {
   readonly wishes: readonly { readonly wish: Wish; readonly pool: UsablePool }[];
   /** The families that no wish serves. */
   readonly groups: readonly FamilyGroup[];
+  /** The refusals of families that are known to be full: the ADD can not succeed. */
+  readonly full: readonly CniError[];
   /** Families in the order in which they are answered. */
   readonly families: readonly Family[];
 }
 
 /**
  * Decides from what is known, without a write, so that an ADD that cannot succeed changes nothing.
- * @throws CniError 105, 104, 103, 101, 11 or 7
+ * @throws CniError 105, 104, 103, 11 or 7: of several failures the one that comes first (docs/errors.md)
  */
 export function planAdd(request: ParsedRequest, around: Around): Plan {
   const { pools, pod, namespace, nodeLabels } = around;
@@ -50,13 +52,17 @@ export function planAdd(request: ParsedRequest, around: Around): Plan {
   const subject: Subject = { node: { labels: nodeLabels }, namespace, pod };
   const sources = poolSources(request, pod, namespace?.annotations);
   const source = sources.find((s) => s.pools !== undefined && s.pools.length > 0);
-  const wishes = wishesOf(request, pod);
-  const groups = groupsFor(sources, pools, subject, network, source === undefined && wishes.length > 0);
+  const failures: CniError[] = [];
+  const wishes = attempt(failures, () => wishesOf(request, pod)) ?? [];
+  const mayBeNone = source === undefined && wishes.length > 0;
+  const groups = attempt(failures, () => groupsFor(sources, pools, subject, network, mayBeNone)) ?? [];
   // Not `groups`: they lack the pools that are only not Ready yet.
   const candidates =
     source?.pools?.flatMap((name) => pools.get(name) ?? []) ??
     poolsOfNetwork(pools.values(), network ?? DEFAULT_NETWORK);
-  const placed = placeWishes(wishes, usablePools(candidates, subject, network));
+  const usable = usablePools(candidates, subject, network);
+  const placed = attempt(failures, () => placeWishes(wishes, usable)) ?? [];
+  throwFirst(failures);
   const dynamic = unservedGroups(groups, wishes);
   assertRepresentable(request.config.cniVersion, [
     ...wishes.map((w) => w.address.family),
@@ -64,12 +70,27 @@ export function planAdd(request: ParsedRequest, around: Around): Plan {
   ]);
   // A family that is known to be full must not cost the other one a write and its undo.
   const full = dynamic.filter((g) => g.pools.every((p) => isFull(p, around))).map(around.exhausted);
-  const [first, ...rest] = full;
+  const named = source === undefined ? [] : groups.map((g) => g.family);
+  return { wishes: placed, groups: dynamic, full, families: [...new Set<Family>([...named, 4, 6])] };
+}
+
+/** Nothing if it is refused: the refusal waits for the others, as one of them may come before it. */
+function attempt<T>(failures: CniError[], work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof CniError) {
+      failures.push(error);
+      return undefined;
+    }
+    throw error;
+  }
+}
+
+function throwFirst([first, ...rest]: readonly CniError[]): void {
   if (first !== undefined) {
     throw combine([first, ...rest]);
   }
-  const named = source === undefined ? [] : groups.map((g) => g.family);
-  return { wishes: placed, groups: dynamic, families: [...new Set<Family>([...named, 4, 6])] };
 }
 
 /** Known to be full, and nothing in it waits for this pod. */
