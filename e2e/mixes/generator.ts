@@ -255,7 +255,11 @@ function wishes(die: Die, places: readonly Place[]): string[] {
     const { subnet, pool } = die.pick(places);
     const { gateway } = pool.spec;
     const isGateway = gateway !== undefined && die.percent(6);
-    const at = die.below(Math.min(size(subnet), 10) + (die.percent(10) ? 1 : 0));
+    // Mostly one that can be given, now and then the first, the last, or one beyond.
+    const inner = size(subnet) >= 4 && die.percent(75);
+    const at = inner
+      ? 2 + die.below(Math.min(size(subnet), 10) - 3)
+      : die.below(Math.min(size(subnet), 10) + (die.percent(10) ? 1 : 0));
     const address = isGateway ? gateway : addressAt(subnet, at);
     const length = Number(subnet.text.split('/')[1]);
     if (die.percent(45)) return address;
@@ -298,7 +302,9 @@ function add(
   networks: readonly string[],
 ): Omit<MixAdd, 'container' | 'ifname'> {
   const form = die.below(100);
-  const channels = die.percent(25) ? wishes(die, places) : [];
+  const channels = die.percent(30) ? wishes(die, places) : [];
+  // Who asks by value mostly names the pools that may have it.
+  const all = channels.length > 0 && die.percent(60);
   const channel = (chance: number): string[] | undefined => {
     const own = channels.filter(() => die.percent(chance));
     return own.length === 0 ? undefined : own;
@@ -309,13 +315,20 @@ function add(
     uid: form < 92 ? 'right' : form < 97 ? 'absent' : 'wrong',
     cniVersion: die.pick(VERSIONS),
     cniNetwork: die.pick(['fabric', 'storage']),
-    network: die.percent(65) ? die.pick(networks) : undefined,
-    pools: die.percent(50) ? names(die, places) : die.percent(5) ? [] : undefined,
-    argPools: die.percent(15)
-      ? die.percent(50)
-        ? names(die, places).join(', ')
-        : names(die, places)
-      : undefined,
+    network: !all && die.percent(65) ? die.pick(networks) : undefined,
+    pools: all
+      ? die.shuffled(places.map((each) => each.pool.name))
+      : die.percent(50)
+        ? names(die, places)
+        : die.percent(5)
+          ? []
+          : undefined,
+    argPools:
+      !all && die.percent(15)
+        ? die.percent(50)
+          ? names(die, places).join(', ')
+          : names(die, places)
+        : undefined,
     runtimeIps: channel(50),
     argIps: channel(40),
     cniArgsIp: channel(50),
