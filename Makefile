@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build test lint bench e2e clean preflight
+.PHONY: help quickstart quickstart-down build test lint bench fuzz e2e clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,10 @@ lint: node_modules/.stamp ## Types, lint rules, format, import directions, gener
 bench: build ## Measure allocation against the raw create rate of a real API server
 	@hack/preflight test
 	@npm run --silent bench
+
+fuzz: build ## 100,000 odd inputs for binary, socket and annotations (BERTH_FUZZ_SEED repeats a run)
+	@hack/preflight test
+	@$(node) e2e/fuzz/main.ts
 
 e2e: build ## The integration tests alone
 	@hack/preflight test

@@ -47,7 +47,7 @@ export const RULES: readonly DirectionRule[] = [
   {
     from: 'e2e',
     own: ['kube', 'crds', 'ipam', 'plugin/protocol.ts'],
-    packages: ['node:', 'undici', 'yaml'],
+    packages: ['node:', 'undici', 'yaml', 'fast-check'],
   },
   {
     from: 'bench',

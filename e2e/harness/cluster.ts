@@ -154,12 +154,13 @@ export class Cluster {
     await this.api.delete(pods, { namespace, name });
   }
 
-  /** Every reservation, by name. */
-  async reservations(): Promise<Map<string, IPReservation>> {
+  /** Every reservation, or those that a field selector picks, by name. */
+  async reservations(options: { readonly fieldSelector?: string } = {}): Promise<Map<string, IPReservation>> {
     const all = new Map<string, IPReservation>();
     let next: string | undefined;
     do {
       const page = await this.api.list(ipReservations, {
+        ...options,
         limit: 500,
         ...(next !== undefined && { continue: next }),
       });

@@ -102,7 +102,7 @@ export function callBinary(binary: string, call: CniCall): Promise<CniOutcome> {
 export function runPlugin(
   binary: string,
   env: Readonly<Record<string, string>>,
-  stdin: string,
+  stdin: string | Uint8Array,
 ): Promise<CniOutcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(binary, [], { env, stdio: ['pipe', 'pipe', 'inherit'] });

@@ -111,6 +111,27 @@ describe('ADD', () => {
     expect(world.takeCalls(), 'the full family is remembered before the other is written').toEqual([]);
   });
 
+  test('that a requested address is taken comes before that a family was just found full, and is one read', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    world.pool('v6', { subnet: 'fd00::/64', ranges: ['fd00::1'] });
+    await world.reservation('fd00::1', { pool: 'v6' });
+    await world.reservation('10.0.0.5', { pool: 'v4' });
+    const ask = (ip: string): CallShape => ({ config: { args: { cni: { ips: [ip] } } } });
+    expect((await rejection(add(world, node, ask('10.0.0.4')))).code).toBe(101);
+    world.takeCalls();
+    const error = await rejection(add(world, node, ask('10.0.0.5')));
+    expect(error).toMatchObject({
+      code: 102,
+      message: expect.stringContaining(
+        'requested address 10.0.0.5 of pool v4 is taken: bound to pod shop/other',
+      ),
+      details: expect.stringContaining('pool v6 has no free address'),
+    });
+    expect((await rejection(add(world, node, ask('10.0.0.4')))).code).toBe(101);
+    expect(world.takeCalls()).toEqual(['get default.10.0.0.5', 'get default.10.0.0.4']);
+  });
+
   test('families are answered in the order of the pools that are named', async () => {
     const { world, node } = await start();
     await using _ = world;

@@ -227,6 +227,21 @@ describe('a held address of the pod', () => {
     expect(world.table).toEqual(['10.0.0.10 Bound c2', '10.0.0.7 Held c1']);
   });
 
+  test.each([
+    ['of another subnet', '10.9.0.1'],
+    ['of the other family', 'fd00::7'],
+    ['that is excluded', '10.0.0.6'],
+    ['that is the gateway', '10.0.0.1'],
+    ['that is the broadcast address', '10.0.0.255'],
+  ])('%s is not given: the pool could not give it to anybody', async (_what, address) => {
+    const { world, node } = await start();
+    await using _ = world;
+    await world.reservation(address, { state: 'Held', holder: 'Pod/shop/web' });
+    world.pool('blue', { ...pool, gateway: '10.0.0.1', excludes: ['10.0.0.6'] }, held(address));
+    expect(await add(world, node)).not.toEqual([address]);
+    expect(world.table).toContain(`${address} Held c-other`);
+  });
+
   test('is read from the API where the pool lists not all of them', async () => {
     const { world, node } = await start();
     await using _ = world;

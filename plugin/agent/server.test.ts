@@ -5,8 +5,9 @@ import * as net from 'node:net';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { Registry } from 'prom-client';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { silentLog } from '../../kube/log.ts';
+import { recordingLog } from '../../kube/testing/recordinglog.ts';
 import { CNI_ENDPOINT, type CniAnswer, type CniRequest, MAX_REQUEST_BYTES } from '../protocol.ts';
 import { type AgentServer, type ServerOptions, serveSocket } from './server.ts';
 
@@ -112,6 +113,19 @@ describe('POST /v1/cni', () => {
         body: expect.stringContaining(String(MAX_REQUEST_BYTES)),
       });
     }
+  });
+
+  test('a client that is gone before its request is whole is no error of ours', async () => {
+    const log = recordingLog();
+    await serve({ log });
+    const client = net.connect(socket);
+    await once(client, 'connect');
+    client.write(`POST ${CNI_ENDPOINT} HTTP/1.1\r\nHost: agent\r\nContent-Length: 100\r\n\r\n{"comm`);
+    // Answered on another connection: the first one has been read by then.
+    expect((await ask('POST', CNI_ENDPOINT, JSON.stringify(cni))).status).toBe(200);
+    client.destroy();
+    await vi.waitFor(() => expect(log.lines).toHaveLength(1));
+    expect(log.lines[0]).toMatchObject({ level: 'debug', message: expect.stringContaining('was gone') });
   });
 
   test('a handler that fails is 500, and the server goes on', async () => {

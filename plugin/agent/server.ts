@@ -108,6 +108,11 @@ export async function serveSocket(options: ServerOptions): Promise<AgentServer> 
     try {
       answer = await respond(request);
     } catch (error) {
+      if (request.destroyed && !request.complete) {
+        // Killed by its runtime, or by hand: nobody is left to answer, and nothing was begun.
+        log.debug({ error }, 'a client of the socket was gone before its request was whole');
+        return;
+      }
       log.error({ error, path: request.url }, 'a request of the socket failed');
       answer = text(500, 'internal error');
     }
