@@ -28,7 +28,7 @@ import {
   patchOf,
 } from './testing/attempts.ts';
 import { REFUSED } from './testing/refusedwrites.ts';
-import { type Installation, render, SHIPPED } from './testing/render.ts';
+import { ELSEWHERE, type Installation, render, SHIPPED } from './testing/render.ts';
 
 let plane: ControlPlane;
 let admin: RestApi;
@@ -99,10 +99,7 @@ test('the holders of the owner in these cases are what the agent computes of a p
 
 describe.each<[string, Installation]>([
   ['as shipped', SHIPPED],
-  [
-    'in another namespace, with other service accounts',
-    { namespace: 'net-system', agent: 'ipam-agent', operator: 'ipam-operator' },
-  ],
+  ['in another namespace, with other service accounts', ELSEWHERE],
 ])('%s', (_name, installation) => {
   const tokens = new Map<string, string>();
   let agent: RestApi;

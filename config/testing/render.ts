@@ -17,6 +17,13 @@ export const SHIPPED: Installation = {
   operator: 'berth-operator',
 };
 
+/** Another one: nothing may depend on the names. */
+export const ELSEWHERE: Installation = {
+  namespace: 'net-system',
+  agent: 'ipam-agent',
+  operator: 'ipam-operator',
+};
+
 /** The manifests of `config/rbac` and `config/policy`, as one YAML list. */
 export function render(installation: Installation): string {
   const items = ['rbac', 'policy'].flatMap((folder) =>
