@@ -41,6 +41,8 @@ export class NodeAgent {
   readonly node: string;
   readonly socket: string;
   readonly stateDir: string;
+  /** Path; whose token it has decides what the API server lets the agent do. */
+  readonly kubeconfig: string;
   readonly program: Program;
 
   constructor(
@@ -52,6 +54,7 @@ export class NodeAgent {
     this.node = node;
     this.socket = join(directory, `${node}.sock`);
     this.stateDir = join(directory, node);
+    this.kubeconfig = kubeconfig;
     this.program = new Program({
       script: artefacts.agent,
       preload: options.agentPreload,
