@@ -24,17 +24,23 @@ export const ELSEWHERE: Installation = {
   operator: 'ipam-operator',
 };
 
-/** The manifests of `config/rbac` and `config/policy`, as one YAML list. */
+/** The manifests of `config/rbac` and `config/policy`, but for what is opted into, as one list. */
 export function render(installation: Installation): string {
   const items = ['rbac', 'policy'].flatMap((folder) =>
-    readdirSync(join(import.meta.dirname, '..', folder)).flatMap((file) =>
-      parseAllDocuments(readFileSync(join(import.meta.dirname, '..', folder, file), 'utf8')).map((document) =>
+    yamlFiles(join(import.meta.dirname, '..', folder)).flatMap((file) =>
+      parseAllDocuments(readFileSync(file, 'utf8')).map((document) =>
         // YAML has no type; config.test.ts holds the files to these few fields.
         renderOne(document.toJS() as Manifest, installation),
       ),
     ),
   );
   return JSON.stringify({ apiVersion: 'v1', kind: 'List', items });
+}
+
+function yamlFiles(folder: string): string[] {
+  return readdirSync(folder)
+    .filter((file) => file.endsWith('.yaml'))
+    .map((file) => join(folder, file));
 }
 
 interface Manifest {
