@@ -2,6 +2,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ControlPlane, startControlPlane } from '../e2e/controlplane/controlplane.ts';
 import { applyNetworkAttachmentDefinitions } from '../e2e/controlplane/nad.ts';
+import { ELSEWHERE, type Installation, render, SHIPPED, userOf } from './testing/render.ts';
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
 
 let controlPlane: ControlPlane;
 
@@ -40,63 +47,97 @@ describe('samples', () => {
   });
 });
 
-describe('roles, as the API server applies them', () => {
-  const can = async (
-    program: string,
-    verb: string,
-    resource: string,
-    ...more: string[]
-  ): Promise<boolean> => {
-    const user = `system:serviceaccount:berth-system:${program}`;
-    // can-i ends with status 1 where the answer is no; a review says it without an error.
-    const [type, subresource] = resource.split('/');
-    const [plural = '', ...group] = (type ?? '').split('.');
-    const review = {
-      apiVersion: 'authorization.k8s.io/v1',
-      kind: 'SubjectAccessReview',
-      spec: {
-        user,
-        groups: ['system:serviceaccounts', 'system:serviceaccounts:berth-system'],
-        resourceAttributes: {
-          verb,
-          resource: plural,
-          group: group.join('.'),
-          ...(subresource === undefined ? {} : { subresource }),
-          ...(more[0] === undefined ? {} : { namespace: more[0] }),
-        },
-      },
-    };
-    const answer = await controlPlane.kubectl(
-      ['create', '-f', '-', '-o', 'jsonpath={.status.allowed}'],
-      JSON.stringify(review),
-    );
-    return answer === 'true';
-  };
+/** What each program may do, by "group/resource": the whole list. */
+const EVERYWHERE: Readonly<Record<'agent' | 'operator', Readonly<Record<string, readonly string[]>>>> = {
+  agent: {
+    'ipam.berth.dev/ippools': ['get', 'list', 'watch'],
+    'ipam.berth.dev/ipreservations': ['create', 'get', 'list', 'patch', 'delete'],
+    '/pods': ['get', 'list', 'watch'],
+    '/namespaces': ['get', 'list', 'watch'],
+    '/nodes': ['get', 'list', 'watch'],
+    '/events': ['create', 'patch'],
+  },
+  operator: {
+    'ipam.berth.dev/ippools': ['get', 'list', 'watch', 'patch'],
+    'ipam.berth.dev/ippools/status': ['update'],
+    'ipam.berth.dev/ipreservations': ['get', 'list', 'watch', 'patch', 'delete'],
+    '/pods': ['get', 'list', 'watch'],
+    '/namespaces': ['get', 'list', 'watch'],
+    '/nodes': ['get', 'list', 'watch'],
+    '/events': ['create', 'patch'],
+  },
+};
+/** Besides, in the namespace that the program is installed in. */
+const AT_HOME: typeof EVERYWHERE = {
+  agent: {},
+  operator: { 'coordination.k8s.io/leases': ['get', 'create', 'update'] },
+};
+/** What Kubernetes lets everybody do: ask about themselves. */
+const EVERYBODY = {
+  'authentication.k8s.io/selfsubjectreviews': ['create'],
+  'authorization.k8s.io/selfsubjectaccessreviews': ['create'],
+  'authorization.k8s.io/selfsubjectrulesreviews': ['create'],
+};
 
-  test.each([
-    ['berth-agent', 'create', 'ipreservations.ipam.berth.dev', true],
-    ['berth-agent', 'delete', 'ipreservations.ipam.berth.dev', true],
-    ['berth-agent', 'watch', 'ipreservations.ipam.berth.dev', false],
-    ['berth-agent', 'update', 'ipreservations.ipam.berth.dev', false],
-    ['berth-agent', 'deletecollection', 'ipreservations.ipam.berth.dev', false],
-    ['berth-agent', 'patch', 'ippools.ipam.berth.dev', false],
-    ['berth-agent', 'update', 'ippools.ipam.berth.dev/status', false],
-    ['berth-agent', 'patch', 'pods', false],
-    ['berth-agent', 'get', 'secrets', false],
-    ['berth-operator', 'update', 'ippools.ipam.berth.dev/status', true],
-    ['berth-operator', 'patch', 'ippools.ipam.berth.dev', true],
-    ['berth-operator', 'create', 'ippools.ipam.berth.dev', false],
-    ['berth-operator', 'create', 'ipreservations.ipam.berth.dev', false],
-    ['berth-operator', 'deletecollection', 'ipreservations.ipam.berth.dev', false],
-    ['berth-operator', 'delete', 'pods', false],
-    ['berth-operator', 'get', 'secrets', false],
-  ])('%s may %s %s: %s', async (program, verb, resource, allowed) => {
-    expect(await can(program, verb, resource)).toBe(allowed);
+function listed(...tables: readonly Readonly<Record<string, readonly string[]>>[]): string[] {
+  return tables
+    .flatMap((table) => Object.entries(table))
+    .flatMap(([resource, verbs]) => verbs.map((verb) => `${resource} ${verb}`))
+    .toSorted();
+}
+
+describe.each<[string, Installation]>([
+  ['as shipped', SHIPPED],
+  ['in another namespace, with other service accounts', ELSEWHERE],
+])('roles %s, as the API server applies them', (_name, installation) => {
+  beforeAll(async () => {
+    if (installation !== SHIPPED) {
+      await controlPlane.kubectl(['create', 'namespace', installation.namespace]);
+      await controlPlane.kubectl(['apply', '-f', '-'], render(installation));
+    }
   });
 
-  test('the operator has its lease in its own namespace only', async () => {
-    expect(await can('berth-operator', 'update', 'leases.coordination.k8s.io', 'berth-system')).toBe(true);
-    expect(await can('berth-operator', 'update', 'leases.coordination.k8s.io', 'kube-system')).toBe(false);
-    expect(await can('berth-agent', 'update', 'leases.coordination.k8s.io', 'berth-system')).toBe(false);
+  /** Every rule that applies to the service account in the namespace. */
+  async function rights(account: string, namespace: string): Promise<string[]> {
+    const answer = await controlPlane.kubectl(
+      ['create', '--validate=false', `--as=${userOf(installation, account)}`, '-f', '-', '-o', 'json'],
+      JSON.stringify({
+        apiVersion: 'authorization.k8s.io/v1',
+        kind: 'SelfSubjectRulesReview',
+        spec: { namespace },
+      }),
+    );
+    // As the API server answers it.
+    const { status } = JSON.parse(answer) as {
+      status: { incomplete: boolean; resourceRules: (Rule & { resourceNames?: string[] })[] };
+    };
+    expect(status.incomplete).toBe(false);
+    return status.resourceRules
+      .flatMap(({ apiGroups, resources, verbs, resourceNames = ['*'] }) =>
+        apiGroups.flatMap((group) =>
+          resources.flatMap((resource) =>
+            verbs.flatMap((verb) =>
+              resourceNames.map((name) => `${group}/${resource} ${verb}${name === '*' ? '' : ` ${name}`}`),
+            ),
+          ),
+        ),
+      )
+      .toSorted();
+  }
+
+  test.each(['agent', 'operator'] as const)(
+    'the %s may do what it does and nothing else',
+    async (program) => {
+      const account = installation[program];
+      const everywhere = [EVERYWHERE[program], EVERYBODY];
+      expect(await rights(account, 'default')).toEqual(listed(...everywhere));
+      expect(await rights(account, installation.namespace)).toEqual(listed(...everywhere, AT_HOME[program]));
+    },
+  );
+
+  test('what is not in the list is refused', async () => {
+    const agent = `--as=${userOf(installation, installation.agent)}`;
+    await expect(controlPlane.kubectl([agent, 'get', 'secrets'])).rejects.toThrow(/Forbidden/);
+    await expect(controlPlane.kubectl([agent, 'get', 'ipr', '--watch'])).rejects.toThrow(/cannot watch/);
   });
 });

@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { ELSEWHERE, render } from './testing/render.ts';
 
 interface Rule {
   readonly apiGroups: readonly string[];
@@ -16,7 +17,10 @@ interface Manifest {
   readonly rules?: readonly Rule[];
   readonly roleRef?: { readonly kind: string; readonly name: string };
   readonly subjects?: readonly { readonly kind: string; readonly name: string; readonly namespace: string }[];
-  readonly spec?: { readonly config?: string };
+  readonly spec?: {
+    readonly config?: string;
+    readonly validations?: readonly { readonly reason?: string; readonly message?: string }[];
+  };
 }
 
 async function read(path: string): Promise<Manifest[]> {
@@ -120,6 +124,33 @@ describe('roles', () => {
       expect(all.length).toBeGreaterThan(0);
       expect(all.filter((grant) => grant.includes('*'))).toEqual([]);
     }
+  });
+});
+
+describe('the admission policy of agents', () => {
+  const path = 'policy/agent.yaml';
+
+  test('refuses each thing as Forbidden and says why', async () => {
+    const [policy, binding] = await read(path);
+    const validations = policy?.spec?.validations ?? [];
+    expect(validations.length).toBeGreaterThan(5);
+    expect(
+      validations.filter(({ reason, message = '' }) => reason !== 'Forbidden' || message === ''),
+    ).toEqual([]);
+    expect(binding).toMatchObject({
+      kind: 'ValidatingAdmissionPolicyBinding',
+      spec: { policyName: policy?.metadata.name, validationActions: ['Deny'] },
+    });
+  });
+
+  test('names namespace and service account in one place, so that a chart can make them other ones', async () => {
+    const text = await readFile(join(import.meta.dirname, path), 'utf8');
+    expect(text.split('system:serviceaccount:').length - 1).toBe(1);
+    expect(text.split('system:serviceaccount:berth-system:berth-agent').length - 1).toBe(1);
+    expect(text.split('berth-system').length - 1).toBe(1);
+    const rendered = render(ELSEWHERE);
+    expect(rendered).toContain("== 'system:serviceaccount:net-system:ipam-agent'");
+    expect(rendered).not.toContain('berth-system');
   });
 });
 

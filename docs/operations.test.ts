@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Registry } from 'prom-client';
 import { describe, expect, test } from 'vitest';
+import { FINDING_KINDS } from '../operator/audit.ts';
 import { operatorProgram } from '../operator/flags.ts';
 import { GONE_REASONS } from '../operator/liveness.ts';
 import { operatorMetrics } from '../operator/metrics.ts';
@@ -75,6 +76,10 @@ describe('metrics', () => {
 
   test('of the operator are those that it registers, with their labels', () => {
     expect(documented('operator')).toEqual(new Set(registered(operatorMetrics().registry)));
+  });
+
+  test('every kind of finding is named', () => {
+    expect(FINDING_KINDS.filter((kind) => !operations.includes(`\`${kind}\``))).toEqual([]);
   });
 
   test('every reason for which an address is taken back is named', () => {

@@ -60,6 +60,8 @@ export const RULES: readonly DirectionRule[] = [
     own: ['ipam', 'kube', 'crds', 'process', 'plugin', 'operator', 'e2e/harness', 'e2e/conformance'],
     packages: ['node:', 'yaml', 'prom-client'],
   },
+  // Manifests; only tests and their helpers are code.
+  { from: 'config', own: [], packages: ['node:'] },
   // The tools of the repository look at all of it.
   { from: 'hack', own: [ANY], packages: [ANY] },
   { from: '.', own: [], packages: ['node:', 'vitest'] },

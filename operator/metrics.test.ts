@@ -10,6 +10,7 @@ test("the names and labels are the contract's", async () => {
     .filter((line) => line !== '' && !line.startsWith('#'))
     .map((line) => line.replaceAll(/"[^"]*"/g, '""').replace(/ [^ ]*$/, ''));
   expect([...new Set(series)].toSorted()).toEqual([
+    'berth_audit_findings{kind=""}',
     'berth_operator_leader',
     'berth_operator_orphans{phase=""}',
     'berth_operator_released_total{reason=""}',
@@ -17,9 +18,10 @@ test("the names and labels are the contract's", async () => {
   ]);
 });
 
-test('phases and reasons start at 0, so that a rise from nothing is seen', async () => {
+test('phases, findings and reasons start at 0, so that a rise from nothing is seen', async () => {
   const text = await operatorMetrics().registry.metrics();
   expect(text).toContain('berth_operator_orphans{phase="candidate"} 0');
+  expect(text).toContain('berth_audit_findings{kind="OwnerMismatch"} 0');
   expect(text).toContain('berth_operator_released_total{reason="PodDeleted"} 0');
   expect(text).toContain('berth_operator_released_total{reason="CooldownOver"} 0');
 });

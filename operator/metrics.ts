@@ -1,5 +1,6 @@
 /** The operator's metrics. Their names are contract. */
 import { Counter, Gauge, Registry } from 'prom-client';
+import { FINDING_KINDS } from './audit.ts';
 import { GONE_REASONS } from './liveness.ts';
 
 /** States of `berth_pool_addresses`. */
@@ -13,10 +14,11 @@ export interface OperatorMetrics {
   readonly poolAddresses: Gauge<'pool' | 'state'>;
   readonly orphans: Gauge<'phase'>;
   readonly released: Counter<'reason'>;
+  readonly auditFindings: Gauge<'kind'>;
   readonly leader: Gauge;
 }
 
-/** Metrics in a registry of their own; what counts reasons or phases starts at 0 for each of them. */
+/** Metrics in a registry of their own; what counts reasons, phases or findings starts at 0 for each of them. */
 export function operatorMetrics(): OperatorMetrics {
   const registry = new Registry();
   const registers = [registry];
@@ -40,6 +42,12 @@ export function operatorMetrics(): OperatorMetrics {
       labelNames: ['reason'],
       registers,
     }),
+    auditFindings: new Gauge({
+      name: 'berth_audit_findings',
+      help: 'Reservations that do not fit what they name: PoolMissing, PoolMismatch, OwnerMismatch.',
+      labelNames: ['kind'],
+      registers,
+    }),
     leader: new Gauge({
       name: 'berth_operator_leader',
       help: '1 while this process is the leader, else 0.',
@@ -51,6 +59,9 @@ export function operatorMetrics(): OperatorMetrics {
   }
   for (const reason of [...GONE_REASONS, 'CooldownOver']) {
     metrics.released.inc({ reason }, 0);
+  }
+  for (const kind of FINDING_KINDS) {
+    metrics.auditFindings.set({ kind }, 0);
   }
   metrics.leader.set(0);
   return metrics;

@@ -6,7 +6,7 @@ import { nodes, type Pod, pods } from '../kube/core.ts';
 import { ApiError } from '../kube/errors.ts';
 import { silentLog } from '../kube/log.ts';
 import { settle } from '../kube/testing/fakeclock.ts';
-import { operatorMetrics } from './metrics.ts';
+import { type OperatorMetrics, operatorMetrics } from './metrics.ts';
 import { Operator } from './operator.ts';
 import { aNode, anOwner, aPod, aPool, aReservation } from './testing/objects.ts';
 import { World } from './testing/world.ts';
@@ -30,13 +30,13 @@ afterEach(async () => {
   running = undefined;
 });
 
-function start(): Operator {
+function start(metrics: OperatorMetrics = operatorMetrics()): Operator {
   const operator = new Operator({
     api: world.api,
     clock: world.clock,
     random: () => 0,
     log: silentLog,
-    metrics: operatorMetrics(),
+    metrics,
     report: () => undefined,
     orphanGraceMs: GRACE_MS,
     scanIntervalMs: SCAN_MS,
@@ -143,6 +143,27 @@ describe('without waiting for a scan', () => {
     await pass(0);
     expect(state()).toBeUndefined();
   });
+});
+
+test('what was wrong before the operator started is found, and ends with its pool or with itself', async () => {
+  const metrics = operatorMetrics();
+  const findings = async (): Promise<string[]> =>
+    (await metrics.auditFindings.get()).values
+      .filter(({ value }) => value > 0)
+      .map(({ labels, value }) => `${labels.kind} ${value}`);
+  const keptFor = { state: 'Held', holder: 'Pod/shop/vip' } as const;
+  await create(ipReservations, aReservation('10.0.0.9', keptFor));
+  await create(ipReservations, aReservation('10.9.9.9', { ...keptFor, pool: 'red' }));
+  start(metrics);
+  await pass(1_000);
+  expect(await findings()).toEqual(['PoolMissing 2']);
+  await create(ipPools, aPool('blue'));
+  await create(ipPools, aPool('red', { subnet: '10.1.0.0/24' }));
+  await pass(1_000);
+  expect(await findings()).toEqual(['PoolMismatch 1']);
+  await world.api.delete(ipReservations, { name: 'default.10.9.9.9' });
+  await pass(1_000);
+  expect(await findings()).toEqual([]);
 });
 
 test('what was an orphan before the operator started is found when it starts', async () => {

@@ -6,6 +6,7 @@ import { type ControllerOptions, runController } from '../kube/controller.ts';
 import type { Pod } from '../kube/core.ts';
 import type { Log } from '../kube/log.ts';
 import { RateLimitingQueue } from '../kube/workqueue.ts';
+import { Audit } from './audit.ts';
 import {
   type Caches,
   createCaches,
@@ -15,7 +16,6 @@ import {
   uidsOf,
 } from './caches.ts';
 import type { OperatorMetrics } from './metrics.ts';
-import { MismatchReporter } from './mismatch.ts';
 import { OrphanReconciler } from './orphans.ts';
 import { PoolCatalog } from './poolcatalog.ts';
 import { PoolReconciler } from './poolreconciler.ts';
@@ -54,7 +54,7 @@ export class Operator {
   readonly #pools: PoolReconciler;
   readonly #orphans: OrphanReconciler;
   readonly #sweep: SweepReconciler;
-  readonly #mismatch: MismatchReporter;
+  readonly #audit: Audit;
 
   constructor(options: OperatorOptions) {
     const { api, clock, random, log, metrics, report, dryRun } = options;
@@ -82,7 +82,7 @@ export class Operator {
       report,
     });
     this.#sweep = new SweepReconciler({ ...common, reservations, cooldownOf, dryRun });
-    this.#mismatch = new MismatchReporter(catalog, report);
+    this.#audit = new Audit({ ...common, catalog, pods: this.#caches.pods.store, report });
     this.#wire();
   }
 
@@ -146,7 +146,7 @@ export class Operator {
       if (this.#sweep.observe(reservation)) {
         this.#queues.sweep.add(reservation.metadata.name ?? '');
       }
-      this.#mismatch.check(reservation);
+      this.#audit.check(reservation);
     }
     for (const name of this.#caches.pools.store.keys()) {
       this.#queues.pools.add(name);
@@ -169,7 +169,7 @@ export class Operator {
       onDelete: ({ metadata: { name = '' } }) => {
         this.#usage.delete(name);
         this.#sweep.forget(name);
-        this.#mismatch.forget(name);
+        this.#audit.forget(name);
         this.#queues.orphans.add(name);
       },
     });
@@ -186,8 +186,9 @@ export class Operator {
 
   #poolChanged(name: string): void {
     this.#queues.pools.add(name);
-    // The cooldown may be another one now.
+    // The cooldown may be another one now, and what the pool contains.
     for (const reservation of this.#caches.reservations.store.byIndex(RESERVATION_BY_POOL, name)) {
+      this.#audit.check(reservation);
       if (reservation.spec.state === 'Released') {
         this.#queues.sweep.add(reservation.metadata.name ?? '');
       }
@@ -203,7 +204,7 @@ export class Operator {
     if (this.#orphans.concerns(reservation)) {
       this.#queues.orphans.add(name);
     }
-    this.#mismatch.check(reservation);
+    this.#audit.check(reservation);
   }
 
   #podChanged(...states: readonly Pod[]): void {

@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ControlPlaneAssets, resolveAssets } from './assets.ts';
 import { isPidRunning, killServer, stopServer } from './child.ts';
-import { httpsGet } from './https.ts';
+import { type HttpsAnswer, httpsGet, httpsPost } from './https.ts';
 import { SYSTEM_NAMESPACE, type Tokens, type UserName, writeIdentity, writeKubeconfig } from './identity.ts';
 import {
   again,
@@ -122,6 +122,12 @@ export class ControlPlane {
     await this.kubectl(['wait', '--for=condition=Established', '--timeout=60s', ...files]);
   }
 
+  /** Posts an object as JSON. @param token whose request it is; absent: the cluster administrator's */
+  async post(path: string, object: object, token: string = this.#state.tokens.admin): Promise<HttpsAnswer> {
+    const ca = await readFile(this.caFile, 'utf8');
+    return httpsPost(`${this.url}${path}`, object, { ca, token, timeoutMs: 30_000 });
+  }
+
   /** The API server's /metrics text. */
   async metrics(): Promise<string> {
     const { status, body } = await this.#get('/metrics', 30_000);
@@ -200,7 +206,7 @@ export class ControlPlane {
     this.#log('control plane stopped');
   }
 
-  async #get(path: string, timeoutMs: number): Promise<{ status: number; body: string }> {
+  async #get(path: string, timeoutMs: number): Promise<HttpsAnswer> {
     const ca = await readFile(this.caFile, 'utf8');
     return httpsGet(`${this.url}${path}`, { ca, token: this.#state.tokens.admin, timeoutMs });
   }

@@ -104,8 +104,14 @@ onRequest('client:sendHeaders', (_verb, { request, socket }) => {
 onRequest('request:bodySent', (verb, { request }) => {
   const socket = sockets.get(request);
   if (socket === undefined) throw new Error('undici did not say which socket it writes to');
-  // undici corks the socket while it writes: the data leave it when that is over.
-  setImmediate(() => whenFlushed(socket, () => reach(`${verb}: sent`)));
+  const arming = read('step');
+  // undici corks the socket while it writes: the data leave it when that is over. An answer may be faster, and the next
+  // arming with it.
+  setImmediate(() =>
+    whenFlushed(socket, () => {
+      if (read('step') === arming) reach(`${verb}: sent`);
+    }),
+  );
 });
 onRequest('request:trailers', (verb) => reach(`${verb}: answered`));
 

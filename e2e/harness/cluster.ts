@@ -6,10 +6,13 @@ import type { IPPool, IPPoolSpec, IPReservation } from '../../crds/types.ts';
 import type { Api } from '../../kube/api.ts';
 import { connect, type RestApi } from '../../kube/client.ts';
 import { nodes, type Pod, pods } from '../../kube/core.ts';
+import { agentToken, whenPolicyInForce } from '../controlplane/agentidentity.ts';
 import { type ControlPlane, startControlPlane } from '../controlplane/controlplane.ts';
 import { accepts, type CniCall, type CniOutcome, callSocket, podArgs, socketRequest } from './cni.ts';
 import { artefacts, loggedField, operatorIsUp, Program } from './programs.ts';
 import { waitFor } from './wait.ts';
+
+const CONFIG = join(import.meta.dirname, '../../config');
 
 export interface ClusterOptions {
   readonly name: string;
@@ -38,6 +41,8 @@ export class NodeAgent {
   readonly node: string;
   readonly socket: string;
   readonly stateDir: string;
+  /** Path; whose token it has decides what the API server lets the agent do. */
+  readonly kubeconfig: string;
   readonly program: Program;
 
   constructor(
@@ -49,6 +54,7 @@ export class NodeAgent {
     this.node = node;
     this.socket = join(directory, `${node}.sock`);
     this.stateDir = join(directory, node);
+    this.kubeconfig = kubeconfig;
     this.program = new Program({
       script: artefacts.agent,
       preload: options.agentPreload,
@@ -266,14 +272,24 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     },
     isUp: operatorIsUp,
   });
-  const agentConfig = await controlPlane.userKubeconfig('berth-agent');
-  const agents = new Map(names.map((name) => [name, new NodeAgent(name, directory, agentConfig, options)]));
+  const agents = new Map<string, NodeAgent>();
   const cluster = new Cluster({ controlPlane, directory, api, operator, agents });
   try {
     await controlPlane.applyCrds();
-    await controlPlane.kubectl(['apply', '-f', join(import.meta.dirname, '../../config/rbac')]);
-    for (const name of names) await createNode(api, name);
-    await Promise.all([operator.start(), ...[...agents.values()].map((agent) => agent.program.start())]);
+    const manifests = ['rbac', 'policy'].flatMap((name) => ['-f', join(CONFIG, name)]);
+    await controlPlane.kubectl(['apply', ...manifests]);
+    let token = '';
+    for (const name of names) {
+      await createNode(api, name);
+      token = await agentToken(controlPlane, { node: name });
+      const kubeconfig = await controlPlane.tokenKubeconfig(`agent-${name}`, token);
+      agents.set(name, new NodeAgent(name, directory, kubeconfig, options));
+    }
+    await Promise.all([
+      whenPolicyInForce(controlPlane, token),
+      operator.start(),
+      ...[...agents.values()].map((agent) => agent.program.start()),
+    ]);
   } catch (error) {
     await cluster.stop();
     throw error;

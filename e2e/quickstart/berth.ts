@@ -1,6 +1,7 @@
 /** The operator and the agents of the quickstart, as processes that stay. */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { agentToken, whenPolicyInForce } from '../controlplane/agentidentity.ts';
 import type { ControlPlane } from '../controlplane/controlplane.ts';
 import { accepts, socketRequest } from '../harness/cni.ts';
 import { artefacts, operatorIsUp, Program } from '../harness/programs.ts';
@@ -16,7 +17,7 @@ export interface Berth {
   readonly agents: Readonly<Record<NodeName, Program>>;
 }
 
-/** Prepares the programs; nothing runs yet. */
+/** Prepares the programs, and the agents' pods and tokens, for nodes, roles and policy that are there; nothing runs yet. */
 export async function prepareBerth(places: Places, controlPlane: ControlPlane): Promise<Berth> {
   const operator = new Program({
     script: artefacts.operator,
@@ -32,10 +33,12 @@ export async function prepareBerth(places: Places, controlPlane: ControlPlane): 
     },
     isUp: operatorIsUp,
   });
-  const kubeconfig = await controlPlane.userKubeconfig('berth-agent');
   const agent = async (node: NodeName): Promise<Program> => {
     const socket = places.socket(node);
     await mkdir(dirname(socket), { recursive: true });
+    const token = await agentToken(controlPlane, { node });
+    await whenPolicyInForce(controlPlane, token);
+    const kubeconfig = await controlPlane.tokenKubeconfig(`agent-${node}`, token);
     return new Program({
       script: artefacts.agent,
       logFile: places.logFile(`agent-${node}`),

@@ -58,8 +58,8 @@ export async function tour(places: Places, say: Narrator): Promise<Stage> {
     () => makeNodes(places, say),
   );
   await say.step(
-    'kinds, roles, nodes and pools applied',
-    "kubectl apply: Berth's two kinds, the roles of its programs, two nodes, and four pools.",
+    'kinds, roles, policy, nodes and pools applied',
+    "kubectl apply: Berth's two kinds, the roles and the policy of its programs, two nodes, and four pools.",
     () => applyObjects(controlPlane, say),
   );
   const berth = await prepareBerth(places, controlPlane);
@@ -111,9 +111,10 @@ async function makeNodes(places: Places, say: Narrator): Promise<boolean> {
 
 async function applyObjects(controlPlane: ControlPlane, say: Narrator): Promise<void> {
   await controlPlane.applyCrds();
-  const files = [join(ROOT, 'config/rbac'), join(MANIFESTS, 'nodes.yaml'), join(MANIFESTS, 'pools.yaml')];
+  const config = ['config/rbac', 'config/policy'].map((folder) => join(ROOT, folder));
+  const files = [...config, join(MANIFESTS, 'nodes.yaml'), join(MANIFESTS, 'pools.yaml')];
   await controlPlane.kubectl(['apply', ...files.flatMap((file) => ['-f', file])]);
-  say.fact('crds/*.yaml, config/rbac/, e2e/quickstart/manifests/{nodes,pools}.yaml');
+  say.fact('crds/*.yaml, config/{rbac,policy}/, e2e/quickstart/manifests/{nodes,pools}.yaml');
 }
 
 async function startBerth(

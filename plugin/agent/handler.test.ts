@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { ApiError } from '../../kube/errors.ts';
 import { FakeClock } from '../../kube/testing/fakeclock.ts';
 import type { CniAnswer, CniRequest } from '../protocol.ts';
 import { CniError } from './errors.ts';
@@ -61,6 +62,17 @@ async function handle(
   const error = answer.stdout === '' ? {} : (JSON.parse(answer.stdout) as Record<string, unknown>);
   return { answer, error, metrics, lines };
 }
+
+test('a refusal by roles or policy is an error in the log, any other refusal is none', async () => {
+  const refusing = (kind: 'Forbidden' | 'Throttled'): Promise<Answered> =>
+    handle(request('ADD'), {
+      add: () => Promise.reject(new CniError(11, 'it was refused', '', new ApiError(kind, 'no'))),
+    });
+  const { error, lines } = await refusing('Forbidden');
+  expect(error['code']).toBe(11);
+  expect(lines).toEqual([{ level: 'error', message: expect.stringContaining('roles and admission policy') }]);
+  expect((await refusing('Throttled')).lines.map(({ level }) => level)).toEqual(['debug']);
+});
 
 describe('success', () => {
   test('of ADD is the result in the version of the configuration', async () => {

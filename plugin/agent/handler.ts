@@ -1,5 +1,6 @@
 /** From a request of the socket to the answer that the binary prints. Never rejects. */
 import type { Clock } from '../../kube/clock.ts';
+import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import { type CniAnswer, type CniRequest, ErrorCode, errorAnswer, IMPLIED_VERSION } from '../protocol.ts';
 import type { Attachments } from './attachments.ts';
@@ -108,7 +109,15 @@ export class Handler {
       error,
     };
     if (error instanceof CniError) {
-      log.debug(fields, 'refused a CNI request');
+      if (isApiError(error.cause, 'Forbidden')) {
+        // Roles or policy do not fit the agent: that mends itself by no retry, and somebody must see it.
+        log.error(
+          fields,
+          'the API server forbids what a CNI request needs; check roles and admission policy',
+        );
+      } else {
+        log.debug(fields, 'refused a CNI request');
+      }
       return error;
     }
     log.error(fields, 'a CNI request failed');

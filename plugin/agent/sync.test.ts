@@ -174,6 +174,32 @@ describe('a reservation that is missing', () => {
   });
 });
 
+test('a holder that the API server forbids to write again is left out, and the address is not', async () => {
+  const { world, node } = await start();
+  await using _ = world;
+  await add(world, node);
+  // A person has given it a holder, which the agent has seen, and then the API was restored.
+  await world.direct(() =>
+    world.api.patch(ipReservations, { name: NAME }, [
+      { op: 'add', path: '/spec/holder', value: 'Pod/shop/vip' },
+    ]),
+  );
+  forgetJournal(node);
+  await node.parts.sync.compare();
+  await remove(world);
+  world.before = failing(
+    (call) => call.verb === 'create',
+    () => new ApiError('Forbidden', 'the holder Pod/shop/vip is not one of the owner'),
+    1,
+  );
+  await node.parts.sync.compare();
+  expect(world.table).toEqual(['10.0.0.2 Bound c1']);
+  expect(world.reservations[0]?.spec.holder).toBeUndefined();
+  expect(world.lines.filter(({ level }) => level === 'warn').at(-2)?.fields).toMatchObject({
+    holder: 'Pod/shop/vip',
+  });
+});
+
 test("somebody else's reservation is reported and never fought over", async () => {
   const { world, node } = await start();
   await using _ = world;

@@ -149,7 +149,7 @@ export class NodeSync {
       // A new sandbox of this pod was about to take it over when the agent died: its ADD or the doubt list decides.
       return undefined;
     }
-    const written = await this.#write(claim, owner, live);
+    const written = await this.#writeAgain(claim, owner, live);
     if (written !== undefined) {
       log.warn(fields, 'a live attachment had lost its reservation; it is written again');
       return claimOf(written);
@@ -163,6 +163,28 @@ export class NodeSync {
       `address ${claim.address} of interface ${owner.ifname} is in use by this pod, but reserved for somebody else${live === undefined ? '' : ` (${whose(live.spec)})`}: delete one of the two pods`,
     );
     return undefined;
+  }
+
+  /** As `#write`; an address matters more than a holder that the agent may not write. */
+  async #writeAgain(
+    claim: Claim,
+    owner: AttachmentOwner,
+    live: IPReservation | undefined,
+  ): Promise<IPReservation | undefined> {
+    try {
+      return await this.#write(claim, owner, live);
+    } catch (error) {
+      if (!isApiError(error, 'Forbidden') || claim.holder === undefined) {
+        throw error;
+      }
+      const { holder, ...withoutHolder } = claim;
+      const written = await this.#write(withoutHolder, owner, live);
+      this.#options.log.warn(
+        { address: claim.address, holder, error },
+        'the API server forbids to write the holder again that a person gave to this reservation; it has none now',
+      );
+      return written;
+    }
   }
 
   /** From what an older state of the API may show back to what the attachment has; undefined where it is not ours. */
