@@ -170,6 +170,13 @@ test('counting and searching what is set agree with a set of numbers', () => {
       expect(bitmap.countIn(within)).toBe(inside.length);
       const from = base + BigInt(start);
       expect(bitmap.nextSet(within, from)).toBe(inside.find((value) => value >= from));
+      const clear: bigint[] = [];
+      for (const { first, last } of within.ranges) {
+        for (let value = first; value <= last; value++) if (!bitmap.has(value)) clear.push(value);
+      }
+      expect(bitmap.nthClear(within, BigInt(start))).toBe(clear[start]);
+      expect(bitmap.nthClear(within, BigInt(clear.length) - 1n)).toBe(clear.at(-1));
+      expect(bitmap.nthClear(within, BigInt(clear.length))).toBeUndefined();
     }),
     { numRuns: 100 },
   );
@@ -181,5 +188,12 @@ test('counting in an IPv6 /64 costs by what is there, and the size of its plane 
   bitmap.set(all.at(all.size - 1n));
   expect(bitmap.countIn(all)).toBe(1);
   expect(bitmap.nextSet(all, 0n)).toBe(all.at(all.size - 1n));
+  bitmap.set(all.at(5n));
+  expect([4n, 5n, all.size - 3n, all.size - 2n].map((n) => bitmap.nthClear(all, n))).toEqual([
+    all.at(4n),
+    all.at(6n),
+    all.at(all.size - 2n),
+    undefined,
+  ]);
   expect(planeBytes(all)).toBe(1n << 61n);
 });

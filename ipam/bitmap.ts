@@ -100,6 +100,46 @@ export class AddressBitmap {
   }
 
   /**
+   * The clear address of `within` that has so many clear ones below it; undefined if there are not so many.
+   * Costs by the pages that exist, never by the size of `within`.
+   */
+  nthClear(within: RangeSet, index: bigint): bigint | undefined {
+    let left = index;
+    let i = 0;
+    let from = within.ranges[0]?.first ?? 0n;
+    // What lies between two pages that exist, or behind the last one, is clear as a whole.
+    const passGap = (until: bigint): bigint | undefined => {
+      for (; i < within.ranges.length; i++, from = within.ranges[i]?.first ?? 0n) {
+        const last = within.ranges[i]?.last ?? 0n;
+        const end = last < until ? last + 1n : until;
+        if (end > from) {
+          if (left < end - from) return from + left;
+          left -= end - from;
+          from = end;
+        }
+        if (last >= until) return undefined;
+      }
+      return undefined;
+    };
+    for (const { page, base, start, end } of this.#overlaps(within)) {
+      const found = passGap(base + BigInt(start));
+      if (found !== undefined) return found;
+      from = base + BigInt(end) + 1n;
+      const clear = BigInt(PAGE_SIZE - page.count);
+      if (end - start + 1 === PAGE_SIZE && left >= clear) {
+        left -= clear;
+        continue;
+      }
+      for (let offset = start; offset <= end; offset++) {
+        if ((wordAt(page, offset >>> 5) & (1 << (offset & 31))) !== 0) continue;
+        if (left === 0n) return base + BigInt(offset);
+        left--;
+      }
+    }
+    return passGap(1n << 128n);
+  }
+
+  /**
    * The addresses of `within` as a plane: for each of its ranges the bytes that hold it, where address a is bit
    * a mod 8 of byte ⌊a/8⌋; bits outside the range are 0. `planeBytes` says how many bytes, and what it costs.
    */

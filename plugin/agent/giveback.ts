@@ -6,7 +6,7 @@
  * - Every outcome but "the API did not answer" is final; so is "it is no longer ours".
  */
 import { ipReservations } from '../../crds/resources.ts';
-import { parseAddress } from '../../ipam/address.ts';
+import { type Address, parseAddress } from '../../ipam/address.ts';
 import { isOwnedBy, type Release, type ReservationSpec, releaseOf, undoOf } from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
@@ -72,12 +72,16 @@ export class GiveBack {
 
   async #give(claim: Claim, owner: AttachmentOwner, how: Release): Promise<boolean> {
     const { api, occupancy, log } = this.#options;
+    const address = parseAddress(claim.address);
     let known = claim;
     for (let conflicts = 0; conflicts < MOST_CONFLICTS; conflicts += 1) {
       try {
         if (how.action === 'patch') {
           await api.patch(ipReservations, { name: claim.name }, how.patch, { timeoutMs: WRITE_TIMEOUT_MS });
-          occupancy.forgetExhausted(claim.pool);
+          if (how.to.state === 'Released') {
+            occupancy.released(claim.network, address);
+          }
+          this.#forgetExhausted(claim, address);
           return true;
         }
         const { uid, resourceVersion } = known;
@@ -94,12 +98,12 @@ export class GiveBack {
           { name: claim.name },
           { preconditions: { uid, resourceVersion }, timeoutMs: WRITE_TIMEOUT_MS },
         );
-        occupancy.freed(claim.network, parseAddress(claim.address));
-        occupancy.forgetExhausted(claim.pool);
+        occupancy.freed(claim.network, address);
+        this.#forgetExhausted(claim, address);
         return true;
       } catch (error) {
         if (isApiError(error, 'NotFound')) {
-          occupancy.freed(claim.network, parseAddress(claim.address));
+          occupancy.freed(claim.network, address);
           return true;
         }
         if (isApiError(error, 'TestFailed')) {
@@ -121,6 +125,21 @@ export class GiveBack {
       }
     }
     return false;
+  }
+
+  /** The pools of the network may overlap: each that could give this address again has something to give. */
+  #forgetExhausted(claim: Claim, address: Address): void {
+    const { occupancy, pools } = this.#options;
+    occupancy.forgetExhausted(claim.pool);
+    for (const { name, network, pool } of pools.entries.values()) {
+      if (
+        network === claim.network &&
+        pool?.family === address.family &&
+        pool.dynamic.contains(address.value)
+      ) {
+        occupancy.forgetExhausted(name);
+      }
+    }
   }
 
   async #ours(claim: Claim, owner: AttachmentOwner): Promise<Claim | undefined> {
