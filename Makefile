@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build test lint bench e2e clean preflight
+.PHONY: help quickstart quickstart-down build test lint bench bench-operator e2e clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ lint: node_modules/.stamp ## Types, lint rules, format, import directions, gener
 bench: build ## Measure allocation against the raw create rate of a real API server
 	@hack/preflight test
 	@npm run --silent bench
+
+bench-operator: build ## Measure the operator's memory, start and CPU with up to 250,000 reservations
+	@npm run --silent bench-operator
 
 e2e: build ## The integration tests alone
 	@hack/preflight test
