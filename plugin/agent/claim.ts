@@ -16,6 +16,11 @@ import type { ClaimContext, Claimed, ReservationWriter } from './writer.ts';
 
 /** Conflicts in a row after which one list is cheaper than another guess. */
 const CONFLICTS_BEFORE_LIST = 4;
+/**
+ * Milliseconds for which a list is the truth of "exhausted": what this agent has given back since is known, and a storm
+ * of DELs and ADDs, each DEL of which makes the agent look again, is no storm of lists.
+ */
+const LIST_IS_TRUE_MS = 1_000;
 /** Conflicts after which an ADD leaves a contended pool to the others: the runtime comes again. */
 export const MOST_CONFLICTS = 32;
 
@@ -144,7 +149,8 @@ export class Claimer {
     const { candidates, clock, occupancy } = this.#options;
     let lost = 0;
     let isListed = false;
-    let since = clock.monotonic();
+    const began = clock.monotonic();
+    let since = began;
     while (true) {
       this.#checkContention(entry, context, lost);
       const attempt = this.#next(entry, context, lost);
@@ -153,7 +159,7 @@ export class Claimer {
           // In the second case somebody else of this agent has just listed it, while we tried the last ones.
           return undefined;
         }
-        await this.#refresh(entry, since);
+        await this.#refresh(entry, began - LIST_IS_TRUE_MS);
         isListed = true;
         continue;
       }
