@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build test lint bench fuzz e2e clean preflight
+.PHONY: help quickstart quickstart-down build test lint bench bench-operator fuzz e2e clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ bench: build ## Measure allocation against the raw create rate of a real API ser
 fuzz: build ## 100,000 odd inputs for binary, socket and annotations (BERTH_FUZZ_SEED repeats a run)
 	@hack/preflight test
 	@$(node) e2e/fuzz/main.ts
+
+bench-operator: build ## Measure the operator's memory, start and CPU with up to 250,000 reservations
+	@npm run --silent bench-operator
 
 e2e: build ## The integration tests alone
 	@hack/preflight test

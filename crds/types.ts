@@ -233,7 +233,7 @@ export interface IPPoolStatus {
    */
   readonly free?: string;
   /**
-   * A hint for agents which addresses are taken. It may be stale and is never the truth; an unknown encoding means that there is no hint.
+   * A hint for agents which addresses of ranges are taken. It is there while the pool is at least half full (with allocation Ascending always) and not huge. It may be stale and is never the truth; an unknown encoding means that there is no hint.
    */
   readonly occupancy?: Occupancy;
   /**
@@ -255,11 +255,11 @@ export interface IPPoolStatus {
 }
 
 /**
- * A hint for agents which addresses are taken. It may be stale and is never the truth; an unknown encoding means that there is no hint.
+ * A hint for agents which addresses of ranges are taken. It is there while the pool is at least half full (with allocation Ascending always) and not huge. It may be stale and is never the truth; an unknown encoding means that there is no hint.
  */
 export interface Occupancy {
   /**
-   * How the planes are encoded.
+   * How the planes are encoded. bitmap+deflate+base64: for each range of usable addresses of the observed spec the bytes that hold it, address a as bit a mod 8; DEFLATE (RFC 1951); base64.
    */
   readonly encoding?: string;
   /**
@@ -267,7 +267,7 @@ export interface Occupancy {
    */
   readonly taken?: string;
   /**
-   * Plane of the addresses whose reservation is Released.
+   * Plane of the addresses whose reservation is Released; where there are many, of the half that was released first.
    */
   readonly released?: string;
   /**

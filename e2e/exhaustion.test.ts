@@ -1,4 +1,4 @@
-/** Ten agents and a pool of exactly as many addresses as there are pods: everybody gets one, and then it is full. */
+/** Ten agents and a pool of exactly as many addresses as there are pods: everybody gets one, it is full, and is rebuilt. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { IPReservation } from '../crds/types.ts';
 import { addressesOf, type Cluster, podCall, startCluster, type TestPod } from './harness/cluster.ts';
@@ -18,6 +18,13 @@ beforeAll(async () => {
   const common = { network: 'default', subnet: '10.1.0.0/22' };
   // 10.1.0.1 to 10.1.3.232 are 1,000 addresses.
   await cluster.createPool('thousand', { ...common, ranges: ['10.1.0.1-10.1.3.232'], cooldown: '0s' });
+  // 10.3.0.1 to 10.3.3.232 are 1,000 addresses.
+  await cluster.createPool('rebuilt', {
+    network: 'default',
+    subnet: '10.3.0.0/22',
+    ranges: ['10.3.0.1-10.3.3.232'],
+    cooldown: '30s',
+  });
   await cluster.createPool('resting', {
     network: 'default',
     subnet: '10.2.0.0/29',
@@ -92,4 +99,62 @@ test('of a full pool with a cooldown the resting address is taken, by one', asyn
   expect(won.map(addressesOf)).toEqual([[resting?.spec.address]]);
   expect(new Set(answers.filter((answer) => answer.exitCode !== 0).map(codeOf))).toEqual(new Set([101]));
   expect(await boundIn('resting')).toHaveLength(3);
+});
+
+/** Calls of each pod on its own node, as many at the same time as a node has callers; answers in the order of the pods. */
+async function onTheirNodes<R>(those: readonly TestPod[], work: (pod: TestPod) => Promise<R>): Promise<R[]> {
+  const answers = await Promise.all(
+    NODES.map((node) =>
+      inParallel(
+        CALLERS,
+        those.filter((pod) => pod.node === node),
+        work,
+      ),
+    ),
+  );
+  return answers.flat();
+}
+
+test('1,000 pods deleted and 1,000 created at the same time on 1,000 addresses with a cooldown: every one starts', {
+  // Two thousand pods and four thousand calls: minutes where a machine has other work.
+  timeout: 300_000,
+}, async () => {
+  const old = pods.slice(0, PODS);
+  const filled = await onTheirNodes(old, (pod) => call('ADD', pod, 'rebuilt'));
+  expect(new Set(filled.flatMap(addressesOf)).size).toBe(PODS);
+  await cluster.whenPool(
+    'rebuilt',
+    'the operator tells which addresses are taken',
+    ({ status }) => status?.occupancy !== undefined && status.bound === String(PODS),
+  );
+  const young = await inParallel(16, [...old.keys()], (i) =>
+    cluster.createPod(NODES[i % NODES.length] ?? '', `young-${i}`),
+  );
+  /** As a runtime does: the same call again after a second. */
+  const start = async (pod: TestPod): Promise<{ tries: number; first: CniOutcome; last: CniOutcome }> => {
+    const first = await call('ADD', pod, 'rebuilt');
+    let [tries, last] = [1, first];
+    for (; last.exitCode !== 0 && tries < 60; tries += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      last = await call('ADD', pod, 'rebuilt');
+    }
+    return { tries, first, last };
+  };
+  const [ended, started] = await Promise.all([
+    onTheirNodes(old, (pod) => call('DEL', pod, 'rebuilt')),
+    onTheirNodes(young, start),
+  ]);
+  expect(ended.filter((answer) => answer.exitCode !== 0)).toEqual([]);
+  expect(started.filter(({ last }) => last.exitCode !== 0).map(({ last }) => messageOf(last))).toEqual([]);
+  expect(new Set(started.flatMap(({ last }) => addressesOf(last))).size).toBe(PODS);
+  const owners = (await boundIn('rebuilt')).map((spec) => spec.owner?.uid ?? '');
+  expect(owners.toSorted()).toEqual(young.map((pod) => pod.uid).toSorted());
+  const failed = started.filter(({ first }) => first.exitCode !== 0);
+  // Nobody is told anything but "full" or "contended", which the next try heals.
+  expect([101, 11]).toEqual(expect.arrayContaining([...new Set(failed.map(({ first }) => codeOf(first)))]));
+  const mostTries = Math.max(...started.map(({ tries }) => tries));
+  const reasons = [...new Set(failed.map(({ first }) => messageOf(first)))].slice(0, 5);
+  process.stdout.write(
+    `rebuild: ${failed.length} of ${PODS} first tries failed, at most ${mostTries} tries: ${JSON.stringify(reasons)}\n`,
+  );
 });

@@ -45,6 +45,7 @@ beforeAll(async () => {
   await cluster.createPool('v4', { ...common, subnet: '10.1.0.0/16' });
   await cluster.createPool('v6', { ...common, subnet: 'fd00:1::/64' });
   await cluster.createPool('resting', { ...common, subnet: '10.2.0.0/16', cooldown: '1h' });
+  await cluster.createPool('single', { ...common, subnet: '10.3.0.0/29', ranges: ['10.3.0.1'] });
   await cluster.operator.stop();
 });
 
@@ -218,4 +219,17 @@ test('a restarted sandbox is one patch', async () => {
       await all('DEL', made, { pools: ['v4'] });
     }),
   ).toEqual({});
+});
+
+test('ADDs at the same time on a full pool are one list for all of them, and no write', async () => {
+  const [first, ...others] = await createPods('single');
+  if (first === undefined) throw new Error('no pods');
+  await all('ADD', [first], { pools: ['single'] });
+  const adds = await counted(async () => {
+    const answers = await Promise.all(
+      others.map((pod) => agent.call(podCall('ADD', pod, agent.ipam({ pools: ['single'] })))),
+    );
+    expect(new Set(answers.map(codeOf))).toEqual(new Set([101]));
+  });
+  expect(adds).toEqual({ 'LIST ipreservations': 1 });
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { AddressBitmap } from './bitmap.ts';
+import { AddressBitmap, planeBytes } from './bitmap.ts';
 import { parseRange } from './range.ts';
 import { RangeSet } from './rangeset.ts';
 import { smallRanges } from './testing/arbitraries.ts';
@@ -103,4 +103,97 @@ test('an empty bitmap answers at once in a /8, an IPv6 /64 and everything', () =
       within.at(within.size - 1n),
     );
   }
+});
+
+/** Ranges around page borders, and a bitmap and its model over them. */
+const LIMIT = 2200;
+const base = 0xffff_ffffn - 4000n;
+const shifted = (ranges: readonly { first: bigint; last: bigint }[]): RangeSet =>
+  RangeSet.of(
+    6,
+    ranges.map(({ first, last }) => ({ family: 6, first: base + first, last: base + last })),
+  );
+const members = fc.array(fc.nat(LIMIT - 1), { maxLength: 300 });
+
+test('a plane carries its ranges over, and nothing else', () => {
+  fc.assert(
+    fc.property(members, members, smallRanges(6, LIMIT), (there, here, ranges) => {
+      const within = shifted(ranges);
+      const from = new AddressBitmap();
+      for (const i of there) from.set(base + BigInt(i));
+      const to = new AddressBitmap();
+      for (const i of here) to.set(base + BigInt(i));
+      const plane = from.plane(within);
+      expect(plane.length).toBe(Number(planeBytes(within)));
+      to.setPlane(within, plane);
+      const inPlane = new Set(there);
+      const before = new Set(here);
+      const wrong: number[] = [];
+      let count = 0;
+      for (let i = 0; i < LIMIT; i++) {
+        const value = base + BigInt(i);
+        const expected = within.contains(value) ? inPlane.has(i) : before.has(i);
+        if (to.has(value) !== expected) wrong.push(i);
+        if (expected) count += 1;
+      }
+      expect(wrong).toEqual([]);
+      expect(to.count).toBe(count);
+      expect(to.plane(within)).toEqual(plane);
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test('bits of a plane that lie outside its ranges count for nothing', () => {
+  fc.assert(
+    fc.property(smallRanges(6, LIMIT), (ranges) => {
+      const within = shifted(ranges);
+      const bitmap = new AddressBitmap();
+      bitmap.setPlane(within, new Uint8Array(Number(planeBytes(within))).fill(0xff));
+      expect(BigInt(bitmap.count)).toBe(within.size);
+      expect(bitmap.nextClear(within, 0n)).toBeUndefined();
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('counting and searching what is set agree with a set of numbers', () => {
+  fc.assert(
+    fc.property(members, smallRanges(6, LIMIT), fc.nat(LIMIT - 1), (set, ranges, start) => {
+      const within = shifted(ranges);
+      const bitmap = new AddressBitmap();
+      for (const i of set) bitmap.set(base + BigInt(i));
+      const inside = [...new Set(set)]
+        .map((i) => base + BigInt(i))
+        .filter((value) => within.contains(value))
+        .toSorted((a, b) => (a < b ? -1 : 1));
+      expect(bitmap.countIn(within)).toBe(inside.length);
+      const from = base + BigInt(start);
+      expect(bitmap.nextSet(within, from)).toBe(inside.find((value) => value >= from));
+      const clear: bigint[] = [];
+      for (const { first, last } of within.ranges) {
+        for (let value = first; value <= last; value++) if (!bitmap.has(value)) clear.push(value);
+      }
+      expect(bitmap.nthClear(within, BigInt(start))).toBe(clear[start]);
+      expect(bitmap.nthClear(within, BigInt(clear.length) - 1n)).toBe(clear.at(-1));
+      expect(bitmap.nthClear(within, BigInt(clear.length))).toBeUndefined();
+    }),
+    { numRuns: 100 },
+  );
+});
+
+test('counting in an IPv6 /64 costs by what is there, and the size of its plane is known before it is made', () => {
+  const all = set('fd00::/64');
+  const bitmap = new AddressBitmap();
+  bitmap.set(all.at(all.size - 1n));
+  expect(bitmap.countIn(all)).toBe(1);
+  expect(bitmap.nextSet(all, 0n)).toBe(all.at(all.size - 1n));
+  bitmap.set(all.at(5n));
+  expect([4n, 5n, all.size - 3n, all.size - 2n].map((n) => bitmap.nthClear(all, n))).toEqual([
+    all.at(4n),
+    all.at(6n),
+    all.at(all.size - 2n),
+    undefined,
+  ]);
+  expect(planeBytes(all)).toBe(1n << 61n);
 });

@@ -70,6 +70,134 @@ export class AddressBitmap {
     return undefined;
   }
 
+  /** As `nextClear`, for an address that is set. Costs one step per page that exists or is passed in `within`. */
+  nextSet(within: RangeSet, from: bigint): bigint | undefined {
+    for (const { page, base, start, end } of this.#overlaps(within)) {
+      if (base + BigInt(end) < from) continue;
+      const first = base + BigInt(start) < from ? Number(from - base) : start;
+      for (let offset = first; offset <= end; offset++) {
+        const word = wordAt(page, offset >>> 5) >>> (offset & 31);
+        if (word === 0) offset |= 31;
+        else if ((word & 1) !== 0) return base + BigInt(offset);
+      }
+    }
+    return undefined;
+  }
+
+  /** How many addresses of `within` are set. Costs by the pages that exist, never by the size of `within`. */
+  countIn(within: RangeSet): number {
+    let count = 0;
+    for (const { page, start, end } of this.#overlaps(within)) {
+      if (end - start + 1 === PAGE_SIZE) {
+        count += page.count;
+        continue;
+      }
+      for (let byte = start >>> 3; byte <= end >>> 3; byte++) {
+        count += bitsOf(byteAt(page, byte) & byteMask(byte, start, end));
+      }
+    }
+    return count;
+  }
+
+  /**
+   * The clear address of `within` that has so many clear ones below it; undefined if there are not so many.
+   * Costs by the pages that exist, never by the size of `within`.
+   */
+  nthClear(within: RangeSet, index: bigint): bigint | undefined {
+    let left = index;
+    let i = 0;
+    let from = within.ranges[0]?.first ?? 0n;
+    // What lies between two pages that exist, or behind the last one, is clear as a whole.
+    const passGap = (until: bigint): bigint | undefined => {
+      for (; i < within.ranges.length; i++, from = within.ranges[i]?.first ?? 0n) {
+        const last = within.ranges[i]?.last ?? 0n;
+        const end = last < until ? last + 1n : until;
+        if (end > from) {
+          if (left < end - from) return from + left;
+          left -= end - from;
+          from = end;
+        }
+        if (last >= until) return undefined;
+      }
+      return undefined;
+    };
+    for (const { page, base, start, end } of this.#overlaps(within)) {
+      const found = passGap(base + BigInt(start));
+      if (found !== undefined) return found;
+      from = base + BigInt(end) + 1n;
+      const clear = BigInt(PAGE_SIZE - page.count);
+      if (end - start + 1 === PAGE_SIZE && left >= clear) {
+        left -= clear;
+        continue;
+      }
+      for (let offset = start; offset <= end; offset++) {
+        if ((wordAt(page, offset >>> 5) & (1 << (offset & 31))) !== 0) continue;
+        if (left === 0n) return base + BigInt(offset);
+        left--;
+      }
+    }
+    return passGap(1n << 128n);
+  }
+
+  /**
+   * The addresses of `within` as a plane: for each of its ranges the bytes that hold it, where address a is bit
+   * a mod 8 of byte ⌊a/8⌋; bits outside the range are 0. `planeBytes` says how many bytes, and what it costs.
+   */
+  plane(within: RangeSet): Uint8Array {
+    const plane = new Uint8Array(Number(planeBytes(within)));
+    let at = 0;
+    for (const { key, start, end } of chunks(within)) {
+      const page = this.#pages.get(key);
+      if (page !== undefined) {
+        for (let byte = start >>> 3; byte <= end >>> 3; byte++) {
+          plane[at + byte - (start >>> 3)] = byteAt(page, byte) & byteMask(byte, start, end);
+        }
+      }
+      at += (end >>> 3) - (start >>> 3) + 1;
+    }
+    return plane;
+  }
+
+  /** Makes the addresses of `within` what the plane says; others stay. Bits outside its ranges count for nothing. */
+  setPlane(within: RangeSet, plane: Uint8Array): void {
+    let at = 0;
+    for (const { key, start, end } of chunks(within)) {
+      let page = this.#pages.get(key);
+      for (let byte = start >>> 3; byte <= end >>> 3; byte++, at++) {
+        const mask = byteMask(byte, start, end);
+        const value = (plane[at] ?? 0) & mask;
+        if (page === undefined) {
+          if (value === 0) continue;
+          page = { words: new Uint32Array(PAGE_SIZE / 32), count: 0 };
+          this.#pages.set(key, page);
+        }
+        const before = byteAt(page, byte);
+        const after = (before & ~mask) | value;
+        const shift = (byte & 3) * 8;
+        page.words[byte >>> 2] = (wordAt(page, byte >>> 2) & ~(0xff << shift)) | (after << shift);
+        page.count += bitsOf(after) - bitsOf(before);
+        this.#count += bitsOf(after) - bitsOf(before);
+      }
+      if (page?.count === 0) this.#pages.delete(key);
+    }
+  }
+
+  /** What `within` and the pages that exist have in common, in ascending order: `start` and `end` are bits of the page. */
+  *#overlaps(within: RangeSet): Generator<{ page: Page; base: bigint; start: number; end: number }> {
+    for (const key of [...this.#pages.keys()].sort((a, b) => (a < b ? -1 : 1))) {
+      const base = key << PAGE_BITS;
+      const top = base + OFFSET_MASK;
+      for (let i = within.seek(base); i < within.ranges.length; i++) {
+        const range = within.ranges[i];
+        const page = this.#pages.get(key);
+        if (range === undefined || page === undefined || range.first > top) break;
+        const start = range.first > base ? Number(range.first - base) : 0;
+        const end = range.last < top ? Number(range.last - base) : PAGE_SIZE - 1;
+        yield { page, base, start, end };
+      }
+    }
+  }
+
   #firstClear(first: bigint, last: bigint): bigint | undefined {
     for (let value = first; value <= last; value = ((value >> PAGE_BITS) + 1n) << PAGE_BITS) {
       const page = this.#pages.get(value >> PAGE_BITS);
@@ -107,6 +235,41 @@ function clearOffset(page: Page, start: number): number | undefined {
     clear = ~wordAt(page, index);
   }
   return undefined;
+}
+
+/** How many bytes a plane of these ranges has: at most two more than an eighth of the addresses for each range. */
+export function planeBytes(within: RangeSet): bigint {
+  return within.ranges.reduce((sum, { first, last }) => sum + (last >> 3n) - (first >> 3n) + 1n, 0n);
+}
+
+/** The ranges cut at the pages' borders: `start` and `end` are bits of the page. */
+function* chunks(within: RangeSet): Generator<{ key: bigint; start: number; end: number }> {
+  for (const { first, last } of within.ranges) {
+    for (let key = first >> PAGE_BITS; key <= last >> PAGE_BITS; key++) {
+      const base = key << PAGE_BITS;
+      const start = first > base ? Number(first - base) : 0;
+      yield { key, start, end: last < base + OFFSET_MASK ? Number(last - base) : PAGE_SIZE - 1 };
+    }
+  }
+}
+
+/** Byte of a page that holds its bits 8·byte to 8·byte + 7. */
+function byteAt(page: Page, byte: number): number {
+  return (wordAt(page, byte >>> 2) >>> ((byte & 3) * 8)) & 0xff;
+}
+
+/** Those bits of the byte that lie between the bits `start` and `end` of the page. */
+function byteMask(byte: number, start: number, end: number): number {
+  const low = byte === start >>> 3 ? 0xff << (start & 7) : 0xff;
+  const high = byte === end >>> 3 ? 0xff >>> (7 - (end & 7)) : 0xff;
+  return low & high & 0xff;
+}
+
+/** How many bits of a byte are set. */
+function bitsOf(byte: number): number {
+  let count = 0;
+  for (let rest = byte; rest !== 0; rest &= rest - 1) count++;
+  return count;
 }
 
 function wordAt(page: Page, index: number): number {

@@ -38,8 +38,8 @@ function sorted(values: Iterable<bigint>): bigint[] {
 }
 
 describe('Random', () => {
-  test('starts at one random place, goes upward and around, and rolls only once', () => {
-    const candidates = new Candidates(dice(0.5));
+  test('starts at a random place and goes upward; where that ends it rolls again, and in a full pool never', () => {
+    const candidates = new Candidates(dice(0.5, 0));
     const from = pool('Random', ['0.0.0.0/30', '0.0.0.8/30']);
     const taken = new AddressBitmap();
     const order = Array.from({ length: 9 }, () => take(candidates, from, taken));
@@ -47,14 +47,14 @@ describe('Random', () => {
   });
 
   test('continues after the address given last, also if the caller did not take it', () => {
-    const candidates = new Candidates(dice(0));
+    const candidates = new Candidates(dice(0, 0));
     const from = pool('Random', ['0.0.0.0/30']);
     const order = Array.from({ length: 5 }, () => candidates.next(from, new AddressBitmap()));
     expect(order).toEqual([0n, 1n, 2n, 3n, 0n]);
   });
 
-  test('an address given back behind it is offered after the rest of the round', () => {
-    const candidates = new Candidates(dice(0));
+  test('an address given back behind it is offered when it rolls', () => {
+    const candidates = new Candidates(dice(0, 0));
     const from = pool('Random', ['0.0.0.0/30']);
     const taken = new AddressBitmap();
     take(candidates, from, taken);
@@ -65,6 +65,20 @@ describe('Random', () => {
       take(candidates, from, taken),
       take(candidates, from, taken),
     ]).toEqual([2n, 3n, 0n]);
+  });
+
+  test('does not go on behind what somebody else has taken, but anywhere else, each with the same probability', () => {
+    const taken = new AddressBitmap();
+    for (const value of [2n, 3n, 4n]) taken.set(value);
+    const from = pool('Random', ['0.0.0.0/29']);
+    // Clear are 0, 1, 5, 6, 7; the first roll is 1, behind which 2 is taken.
+    const second = [0, 0.25, 0.5, 0.75].map((roll) => {
+      const candidates = new Candidates(dice(0.3, roll));
+      const own = new AddressBitmap();
+      own.setPlane(from.dynamic, taken.plane(from.dynamic));
+      return [take(candidates, from, own), take(candidates, from, own)];
+    });
+    expect(second).toEqual([0n, 5n, 6n, 7n].map((value) => [1n, value]));
   });
 
   test('after a jump it continues at a new random place', () => {
@@ -90,7 +104,7 @@ describe('Random', () => {
   });
 
   test('keeps its place when the ranges change, and finds the new ones', () => {
-    const candidates = new Candidates(dice(0.5));
+    const candidates = new Candidates(dice(0.5, 0.8, 0));
     const taken = new AddressBitmap();
     expect(take(candidates, pool('Random', ['0.0.0.0/29']), taken)).toBe(4n);
     expect(take(candidates, pool('Random', ['0.0.0.0-0.0.0.3', '0.0.0.16']), taken)).toBe(16n);
@@ -107,6 +121,21 @@ describe('Random', () => {
 });
 
 describe('Ascending', () => {
+  test('after four conflicts gives one a little above the lowest, and the lowest again where there is nothing above', () => {
+    const from = pool('Ascending', ['0.0.0.0/29']);
+    const taken = new AddressBitmap();
+    taken.set(1n);
+    const after = (conflicts: number, roll: number): bigint | undefined =>
+      new Candidates(dice(roll)).next(from, taken, conflicts);
+    expect([after(3, 0.9), after(4, 0.4), after(4, 0.9), after(5, 0.9), after(9, 0.9)]).toEqual([
+      0n,
+      0n,
+      2n,
+      4n,
+      0n,
+    ]);
+  });
+
   test('gives the lowest clear address and never rolls', () => {
     const candidates = new Candidates(dice());
     const from = pool('Ascending', ['0.0.0.8/31', '0.0.0.0/31']);

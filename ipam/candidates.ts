@@ -3,12 +3,19 @@
 import type { AddressBitmap } from './bitmap.ts';
 import type { Pool } from './pool.ts';
 
+/** Conflicts after which a search of an Ascending pool no longer insists on the very lowest. */
+const CONFLICTS_BEFORE_SPREAD = 4;
+/** How many clear addresses a contended search of an Ascending pool looks at, at most. */
+const MAX_SPREAD = 256;
+
 /**
  * Chooses candidates for one process.
  *
- * `Random`: one random start per pool, upward from there and around; each call continues after the address given
- * last. Processes that start at different places keep out of each other's way without talking to each other.
- * `Ascending`: the lowest clear address.
+ * `Random`: a random clear address of the pool, and upward from there as long as the next one is clear; then another
+ * random one. Processes that start at different places keep out of each other's way without talking to each other. Going
+ * on behind what somebody else has taken would lead to the very place where he goes on.
+ * `Ascending`: the lowest clear address; after several conflicts one a little above it, as everybody else wants the
+ * same ones.
  */
 export class Candidates {
   readonly #random: () => number;
@@ -23,16 +30,40 @@ export class Candidates {
   /**
    * The next address to try, one that `taken` does not have; undefined only if every address of the pool's ranges is
    * taken. The caller sets in `taken` what it tries, or two callers may be given the same.
+   * @param conflicts how many candidates of this search somebody else had taken first
    */
-  next(pool: Pick<Pool, 'name' | 'dynamic' | 'allocation'>, taken: AddressBitmap): bigint | undefined {
+  next(
+    pool: Pick<Pool, 'name' | 'dynamic' | 'allocation'>,
+    taken: AddressBitmap,
+    conflicts: number = 0,
+  ): bigint | undefined {
     if (pool.dynamic.isEmpty) return undefined;
-    if (pool.allocation === 'Ascending') return taken.nextClear(pool.dynamic, 0n);
-    const start =
-      this.#cursors.get(pool.name) ?? pool.dynamic.at(randomBelow(pool.dynamic.size, this.#random));
-    const found = taken.nextClear(pool.dynamic, start) ?? taken.nextClear(pool.dynamic, 0n);
-    // Kept also when nothing was found: a start is rolled once, however often a full pool is asked.
-    this.#cursors.set(pool.name, found === undefined ? start : found + 1n);
+    if (pool.allocation === 'Ascending') return this.#ascending(pool, taken, conflicts);
+    const cursor = this.#cursors.get(pool.name);
+    const found =
+      cursor !== undefined && pool.dynamic.contains(cursor) && !taken.has(cursor)
+        ? cursor
+        : this.#anywhere(pool, taken);
+    if (found !== undefined) this.#cursors.set(pool.name, found + 1n);
     return found;
+  }
+
+  /** A clear address, each with the same probability; undefined if there is none. */
+  #anywhere({ dynamic }: Pick<Pool, 'dynamic'>, taken: AddressBitmap): bigint | undefined {
+    const clear = dynamic.size - BigInt(taken.countIn(dynamic));
+    return clear === 0n ? undefined : taken.nthClear(dynamic, randomBelow(clear, this.#random));
+  }
+
+  #ascending(pool: Pick<Pool, 'dynamic'>, taken: AddressBitmap, conflicts: number): bigint | undefined {
+    const lowest = taken.nextClear(pool.dynamic, 0n);
+    if (conflicts < CONFLICTS_BEFORE_SPREAD) return lowest;
+    // Twice as wide with each conflict: a few racers stay low, many spread out until they pass.
+    const spread = Math.min(2 ** (conflicts - CONFLICTS_BEFORE_SPREAD + 1), MAX_SPREAD);
+    let chosen = lowest;
+    for (let skip = Math.floor(this.#random() * spread); skip > 0 && chosen !== undefined; skip--) {
+      chosen = taken.nextClear(pool.dynamic, chosen + 1n);
+    }
+    return chosen ?? lowest;
   }
 
   /** Continue this pool at a new random place: after a conflict, where somebody else is at work. */

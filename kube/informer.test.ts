@@ -429,6 +429,23 @@ describe('handlers', () => {
 });
 
 describe('transform', () => {
+  it('trims each page of a list before the next one is asked for: the whole is never in memory', async () => {
+    const seen: string[] = [];
+    const world = prepare({
+      pageSize: 2,
+      transform: (object) => {
+        seen.push(object.metadata.name ?? '');
+        return object;
+      },
+    });
+    for (const name of ['a', 'b', 'c']) await world.api.create(widgets, widget(name));
+    world.api.hooks = { before: ({ verb }) => void (verb === 'list' && seen.push('list')) };
+    world.start();
+    await world.informer.whenSynced();
+    expect(seen).toEqual(['list', 'a', 'b', 'list', 'c']);
+    await world.stop();
+  });
+
   it('trims objects before they are stored, from lists and watches', async () => {
     const transform = (object: Widget): Widget => ({
       metadata: object.metadata,

@@ -65,10 +65,11 @@ export class Informer<T extends KubeObject> {
       ...options,
       sink: {
         replace: (objects) => this.#replace(objects),
-        upsert: (object) => this.#upsert(this.#trim(object), false),
-        remove: (object) => this.#remove(keyOf(object), this.#trim(object)),
+        upsert: (object) => this.#upsert(object, false),
+        remove: (object) => this.#remove(keyOf(object), object),
       },
       onInterrupt: onInterrupt === undefined ? undefined : () => this.#guard(onInterrupt),
+      trim: (object) => this.#trim(object),
       onReconnect: onReconnect === undefined ? undefined : () => this.#guard(onReconnect),
     });
   }
@@ -167,10 +168,9 @@ export class Informer<T extends KubeObject> {
 
   #replace(objects: readonly T[]): void {
     const gone = new Set(this.#store.keys());
-    const trimmed = objects.map((object) => this.#trim(object));
-    for (const object of trimmed) gone.delete(keyOf(object));
+    for (const object of objects) gone.delete(keyOf(object));
     for (const key of gone) this.#remove(key, undefined);
-    for (const object of trimmed) this.#upsert(object, !this.#hasSynced);
+    for (const object of objects) this.#upsert(object, !this.#hasSynced);
     this.#hasSynced = true;
     this.#synced?.resolve();
   }

@@ -36,6 +36,8 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly random: Random;
   readonly log: Log;
   readonly sink: ReflectorSink<T>;
+  /** Applied to each object as it comes, to those of a list page by page: the whole is never in memory. Must not throw. */
+  readonly trim?: ((object: T) => T) | undefined;
   readonly namespace?: string | undefined;
   readonly fieldSelector?: string | undefined;
   readonly labelSelector?: string | undefined;
@@ -125,7 +127,7 @@ export class Reflector<T extends KubeObject> {
 
   /** Replaces the sink's content; returns the version of the list. */
   async #list(signal: AbortSignal): Promise<string> {
-    const { api, resource, sink, pageSize = 500 } = this.#options;
+    const { api, resource, sink, trim = (object: T): T => object, pageSize = 500 } = this.#options;
     let objects: T[] = [];
     let limit: number | undefined = pageSize;
     let next: string | undefined;
@@ -138,7 +140,7 @@ export class Reflector<T extends KubeObject> {
           ...(limit === undefined ? {} : { limit }),
           ...(next === undefined ? {} : { continue: next }),
         });
-        for (const object of page.items) objects.push(object);
+        for (const object of page.items) objects.push(trim(object));
         next = page.metadata.continue === '' ? undefined : page.metadata.continue;
         if (next === undefined) {
           sink.replace(objects);
@@ -184,9 +186,9 @@ export class Reflector<T extends KubeObject> {
   }
 
   #apply(event: WatchEvent<T>): void {
-    const { sink } = this.#options;
-    if (event.type === 'DELETED') sink.remove(event.object);
-    else if (event.type !== 'BOOKMARK') sink.upsert(event.object);
+    const { sink, trim = (object: T): T => object } = this.#options;
+    if (event.type === 'DELETED') sink.remove(trim(event.object));
+    else if (event.type !== 'BOOKMARK') sink.upsert(trim(event.object));
     this.#version = versionOf(event) ?? this.#version;
   }
 }

@@ -33,8 +33,8 @@ export interface ReadonlyStore<T> {
 
 interface Index<T> {
   readonly valuesOf: Indexer<T>;
-  /** value → key → object. */
-  readonly entries: Map<string, Map<string, T>>;
+  /** value → the object, or where there are several: key → object. Most values of a large index have one. */
+  readonly entries: Map<string, T | Map<string, T>>;
 }
 
 export class Store<T extends KubeObject> implements ReadonlyStore<T> {
@@ -64,7 +64,8 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
   }
 
   byIndex(index: string, value: string): T[] {
-    return [...(this.#index(index).entries.get(value)?.values() ?? [])];
+    const found = this.#index(index).entries.get(value);
+    return found === undefined ? [] : found instanceof Map ? [...found.values()] : [found];
   }
 
   indexValues(index: string): string[] {
@@ -79,12 +80,13 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
     this.#objects.set(key, object);
     for (const { valuesOf, entries } of this.#indexes.values()) {
       for (const value of valuesOf(object)) {
-        let bucket = entries.get(value);
-        if (bucket === undefined) {
-          bucket = new Map();
-          entries.set(value, bucket);
+        const found = entries.get(value);
+        if (found === undefined) entries.set(value, object);
+        else if (found instanceof Map) found.set(key, object);
+        else {
+          const both = new Map([[keyOf(found), found]]);
+          entries.set(value, both.set(key, object));
         }
-        bucket.set(key, object);
       }
     }
     return old;
@@ -102,9 +104,11 @@ export class Store<T extends KubeObject> implements ReadonlyStore<T> {
   #unindex(key: string, object: T): void {
     for (const { valuesOf, entries } of this.#indexes.values()) {
       for (const value of valuesOf(object)) {
-        const bucket = entries.get(value);
-        bucket?.delete(key);
-        if (bucket?.size === 0) entries.delete(value);
+        const found = entries.get(value);
+        if (found instanceof Map) {
+          found.delete(key);
+          if (found.size === 0) entries.delete(value);
+        } else if (found === object) entries.delete(value);
       }
     }
   }

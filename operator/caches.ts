@@ -1,6 +1,6 @@
 /** What the operator watches, trimmed to what it needs: it holds every reservation and every pod of the cluster. */
 import { ipPools, ipReservations } from '../crds/resources.ts';
-import type { IPPool, IPReservation } from '../crds/types.ts';
+import type { IPPool, IPReservation, ReservationOwner } from '../crds/types.ts';
 import type { Api, ObjectMeta } from '../kube/api.ts';
 import type { Clock, Random } from '../kube/clock.ts';
 import { MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../kube/core.ts';
@@ -53,9 +53,47 @@ function present(value: string | undefined): string[] {
   return value === undefined || value === '' ? [] : [value];
 }
 
+/** Texts that many objects share. Each object is parsed by itself, and would have a copy of its own. */
+const shared = new Map<string, string>();
+/** Beyond this many it starts anew: names of nodes come and go for as long as the process lives. */
+const MOST_SHARED = 50_000;
+
+/** The same text, stored once. */
+function share(text: string): string {
+  const known = shared.get(text);
+  if (known !== undefined) {
+    return known;
+  }
+  if (shared.size >= MOST_SHARED) {
+    shared.clear();
+  }
+  shared.set(text, text);
+  return text;
+}
+
 /** Name, versions and spec: what a guarded write needs. */
 export function trimReservation({ metadata, spec }: IPReservation): IPReservation {
-  return { metadata: identity(metadata), spec };
+  const { owner } = spec;
+  return {
+    metadata: identity(metadata),
+    spec: {
+      ...spec,
+      network: share(spec.network),
+      pool: share(spec.pool),
+      ...(owner === undefined ? {} : { owner: trimOwner(owner) }),
+    },
+  };
+}
+
+function trimOwner(owner: ReservationOwner): ReservationOwner {
+  const { namespace, node, ifname, cniNetwork } = owner;
+  return {
+    ...owner,
+    ...(namespace === undefined ? {} : { namespace: share(namespace) }),
+    ...(node === undefined ? {} : { node: share(node) }),
+    ...(ifname === undefined ? {} : { ifname: share(ifname) }),
+    ...(cniNetwork === undefined ? {} : { cniNetwork: share(cniNetwork) }),
+  };
 }
 
 /** Identity, node, phase and the mirror annotation. */
@@ -66,7 +104,7 @@ export function trimPod({ metadata, spec, status }: Pod): Pod {
       ...identity(metadata),
       ...(mirror === undefined ? {} : { annotations: { [MIRROR_ANNOTATION]: mirror } }),
     },
-    ...(spec?.nodeName === undefined ? {} : { spec: { nodeName: spec.nodeName } }),
+    ...(spec?.nodeName === undefined ? {} : { spec: { nodeName: share(spec.nodeName) } }),
     ...(status?.phase === undefined ? {} : { status: { phase: status.phase } }),
   };
 }
@@ -80,7 +118,7 @@ export function trimNode(node: Node): Node {
 function identity({ name, namespace, uid, resourceVersion, deletionTimestamp }: ObjectMeta): ObjectMeta {
   return {
     ...(name === undefined ? {} : { name }),
-    ...(namespace === undefined ? {} : { namespace }),
+    ...(namespace === undefined ? {} : { namespace: share(namespace) }),
     ...(uid === undefined ? {} : { uid }),
     ...(resourceVersion === undefined ? {} : { resourceVersion }),
     ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }),

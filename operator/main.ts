@@ -1,5 +1,5 @@
 /** The operator as a process: flags, credentials, leader election, endpoints. */
-import '../process/lean.ts';
+import '../process/leangrowing.ts';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';

@@ -1,5 +1,6 @@
 /** The operator's metrics. Their names are contract. */
 import { Counter, Gauge, Registry } from 'prom-client';
+import { type Clock, systemClock } from '../kube/clock.ts';
 import { FINDING_KINDS } from './audit.ts';
 import { GONE_REASONS } from './liveness.ts';
 
@@ -16,10 +17,41 @@ export interface OperatorMetrics {
   readonly released: Counter<'reason'>;
   readonly auditFindings: Gauge<'kind'>;
   readonly leader: Gauge;
+  readonly hintAge: HintAge;
+}
+
+/** Ages of published hints, as they are when somebody looks. */
+export class HintAge {
+  readonly #times = new Map<string, number>();
+
+  constructor(clock: Pick<Clock, 'now'>, registers: Registry[]) {
+    const times = this.#times;
+    new Gauge({
+      name: 'berth_pool_hint_age_seconds',
+      help: 'Seconds since what the hint in the pool status says was true. Grows also while nothing changes. Absent: no hint.',
+      labelNames: ['pool'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [pool, time] of times) {
+          this.set({ pool }, Math.max(0, clock.now() - time) / 1_000);
+        }
+      },
+    });
+  }
+
+  /** @param time of the pool's hint, in milliseconds since the Unix epoch; undefined: it has none */
+  published(pool: string, time: number | undefined): void {
+    if (time === undefined) {
+      this.#times.delete(pool);
+    } else {
+      this.#times.set(pool, time);
+    }
+  }
 }
 
 /** Metrics in a registry of their own; what counts reasons, phases or findings starts at 0 for each of them. */
-export function operatorMetrics(): OperatorMetrics {
+export function operatorMetrics(clock: Pick<Clock, 'now'> = systemClock): OperatorMetrics {
   const registry = new Registry();
   const registers = [registry];
   const metrics: OperatorMetrics = {
@@ -53,6 +85,7 @@ export function operatorMetrics(): OperatorMetrics {
       help: '1 while this process is the leader, else 0.',
       registers,
     }),
+    hintAge: new HintAge(clock, registers),
   };
   for (const phase of ORPHAN_PHASES) {
     metrics.orphans.set({ phase }, 0);

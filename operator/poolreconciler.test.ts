@@ -1,6 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest';
+import { decodeOccupancy, type Hint } from '../crds/occupancy.ts';
 import { CONDITION_READY, FINALIZER_IN_USE, ipPools, ipReservations } from '../crds/resources.ts';
 import type { Condition, IPPool } from '../crds/types.ts';
+import { formatAddress } from '../ipam/address.ts';
+import { AddressBitmap } from '../ipam/bitmap.ts';
+import { compilePool } from '../ipam/pool.ts';
 import type { Outcome } from '../kube/controller.ts';
 import { ApiError } from '../kube/errors.ts';
 import { silentLog } from '../kube/log.ts';
@@ -125,6 +129,114 @@ describe('a new pool', () => {
     calls = [];
     expect(await reconcile()).toMatchObject({ type: 'requeueAfter' });
     expect(calls).toEqual([]);
+  });
+});
+
+describe('the hint', () => {
+  const hint = (): Hint | undefined => {
+    const pool = live();
+    return pool && decodeOccupancy(pool.status?.occupancy, compilePool('blue', pool.spec).dynamic);
+  };
+  const addresses = (plane: Uint8Array | undefined): string[] => {
+    const { dynamic } = compilePool('blue', live()?.spec ?? { subnet: '10.0.0.0/24' });
+    const bitmap = new AddressBitmap();
+    bitmap.setPlane(dynamic, plane ?? new Uint8Array());
+    return Array.from({ length: Number(dynamic.size) }, (_, i) => dynamic.at(BigInt(i)))
+      .filter((value) => bitmap.has(value))
+      .map((value) => formatAddress({ family: 4, value }));
+  };
+  const eight = { subnet: '10.0.0.0/28', ranges: ['10.0.0.1-10.0.0.8'] };
+  const take = async (...last: number[]): Promise<void> => {
+    for (const n of last) await world.create(ipReservations, aReservation(`10.0.0.${n}`));
+    sync();
+  };
+
+  test('comes with half of the addresses, says which are taken in the network and which rest, and when', async () => {
+    await readyPool(eight);
+    await take(1, 2);
+    await world.create(ipReservations, aReservation('10.0.0.3', { pool: 'green', state: 'Released' }));
+    await world.create(ipReservations, aReservation('10.0.0.4', { network: 'other' }));
+    await world.create(ipReservations, aReservation('10.0.0.9'));
+    sync();
+    await world.clock.advance(60_000);
+    await reconcile();
+    expect(hint()).toBeUndefined();
+    await take(7);
+    await world.clock.advance(60_000);
+    await reconcile();
+    expect(addresses(hint()?.taken)).toEqual(['10.0.0.1', '10.0.0.2', '10.0.0.3', '10.0.0.7']);
+    expect(addresses(hint()?.released)).toEqual(['10.0.0.3']);
+    expect(hint()?.time).toBe(world.clock.now());
+    sync();
+    await reconcile();
+    await world.clock.advance(2_000);
+    expect(await metrics.registry.metrics()).toMatch(/^berth_pool_hint_age_seconds\{pool="blue"\} \d/m);
+  });
+
+  test('is written at once with the half, then when something has changed, each a while after the one before', async () => {
+    await readyPool(eight);
+    await world.clock.advance(5_000);
+    await take(1, 2, 3, 4);
+    await reconcile();
+    expect(writes()).toContain('update status');
+    sync();
+    calls = [];
+    await world.clock.advance(60_000);
+    expect(await reconcile()).toEqual({ type: 'done' });
+    await take(5);
+    await reconcile();
+    expect(addresses(hint()?.taken)).toHaveLength(5);
+    await take(6);
+    const outcome = await reconcile();
+    expect(outcome).toMatchObject({ type: 'requeueAfter' });
+    expect(outcome.type === 'requeueAfter' && outcome.ms).toBeGreaterThanOrEqual(1_000);
+    expect(writes().filter((write) => write === 'update status')).toHaveLength(1);
+  });
+
+  test('follows a reservation that only changes its state', async () => {
+    await readyPool(eight);
+    await take(1, 2, 3, 4);
+    await world.clock.advance(60_000);
+    await reconcile();
+    sync();
+    await world.api.patch(ipReservations, { name: 'default.10.0.0.2' }, [
+      { op: 'replace', path: '/spec/state', value: 'Released' },
+    ]);
+    sync();
+    await world.clock.advance(60_000);
+    await reconcile();
+    expect(addresses(hint()?.released)).toEqual(['10.0.0.2']);
+  });
+
+  test('goes when less than half is taken', async () => {
+    await readyPool(eight);
+    await take(1, 2, 3, 4);
+    await world.clock.advance(60_000);
+    await reconcile();
+    expect(hint()).toBeDefined();
+    await world.api.delete(ipReservations, { name: 'default.10.0.0.1' });
+    sync();
+    await world.clock.advance(60_000);
+    await reconcile();
+    expect(live()?.status?.occupancy).toBeUndefined();
+    expect(live()?.status?.bound).toBe('3');
+  });
+
+  test('is of the ranges of the generation that the status is about', async () => {
+    await readyPool(eight);
+    await take(1, 2, 3, 4, 9);
+    await world.clock.advance(60_000);
+    await reconcile();
+    await world.api.patch(ipPools, { name: 'blue' }, [
+      { op: 'replace', path: '/spec/ranges', value: ['10.0.0.4-10.0.0.11'] },
+    ]);
+    sync();
+    await reconcile();
+    expect(live()?.status?.occupancy).toBeUndefined();
+    await take(5, 6);
+    await world.clock.advance(60_000);
+    await reconcile();
+    expect(addresses(hint()?.taken)).toEqual(['10.0.0.4', '10.0.0.5', '10.0.0.6', '10.0.0.9']);
   });
 });
 

@@ -4,8 +4,10 @@
  * - The finalizer is there before Ready is True, and comes off only after two live counts of nothing, far enough
  *   apart for every agent to have seen that the pool is closed.
  * - A status is written when it differs: at once what somebody waits for, the rest paced (every agent receives it).
+ * - A write carries the hint (`status.occupancy`) of its moment, if the pool should have one.
  */
 
+import { encodeOccupancy } from '../crds/occupancy.ts';
 import { FINALIZER_IN_USE, ipPools, ipReservations } from '../crds/resources.ts';
 import type { IPPool, IPPoolStatus } from '../crds/types.ts';
 import { reservationName } from '../ipam/name.ts';
@@ -15,19 +17,14 @@ import type { Outcome } from '../kube/controller.ts';
 import { isApiError } from '../kube/errors.ts';
 import type { Log } from '../kube/log.ts';
 import type { ReadonlyStore } from '../kube/store.ts';
+import { dueAfter, wantsHint } from './hint.ts';
 import { ADDRESS_STATES, type OperatorMetrics } from './metrics.ts';
 import type { PoolCatalog } from './poolcatalog.ts';
-import { poolStatus, type Understood, type Urgency, urgencyOf } from './poolstatus.ts';
+import { poolStatus, type Understood, urgencyOf } from './poolstatus.ts';
 import type { UsageIndex } from './usageindex.ts';
 
 /** Milliseconds between two empty counts of a pool that is being deleted. */
 export const EMPTY_COUNTS_APART_MS = 10_000;
-/** Milliseconds since the last status write of the pool, at least. */
-const WRITE_APART_MS: Readonly<Record<Exclude<Urgency, 'never'>, number>> = {
-  now: 0,
-  soon: 1_000,
-  later: 5_000,
-};
 /** Milliseconds until a write that met a newer object is looked at again, should the watch not say so earlier. */
 const LOOK_AGAIN_MS = 1_000;
 
@@ -40,7 +37,7 @@ export interface PoolOptions {
   readonly usage: UsageIndex;
   /** Whether pools and reservations have been read; before, counts are not what they seem. */
   readonly synced: () => boolean;
-  readonly metrics: Pick<OperatorMetrics, 'poolAddresses'>;
+  readonly metrics: Pick<OperatorMetrics, 'poolAddresses' | 'hintAge'>;
 }
 
 /** What is remembered of a pool between two reconciles. */
@@ -50,6 +47,10 @@ interface Memory {
   understood?: Understood;
   /** Monotonic time of the last status write. */
   writtenAt?: number;
+  /** Bytes of the pool as it was written then. */
+  writtenBytes?: number;
+  /** What `usage.changes` was at the last hint. */
+  hintedAt?: number;
   /** The version that the last write replaced: while the cache still has it, the cache is behind. */
   replaced?: string | undefined;
   /** Monotonic time of the first of the empty counts. */
@@ -81,7 +82,7 @@ export class PoolReconciler {
     }
     const memory = this.#memory(name, pool, understood);
     const status = this.#status(name, pool, understood);
-    this.#measure(name, status);
+    this.#measure(name, status, pool);
     if (memory.replaced !== undefined && memory.replaced === pool.metadata.resourceVersion) {
       // The next event is on its way. Looking again is only for the case that it never comes.
       return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
@@ -90,10 +91,10 @@ export class PoolReconciler {
       if (pool.metadata.deletionTimestamp === undefined) {
         return (
           (await this.#claim(name, pool, memory, signal)) ??
-          (await this.#publish(pool, status, memory, signal))
+          (await this.#publish(name, pool, status, memory, signal))
         );
       }
-      const published = await this.#publish(pool, status, memory, signal);
+      const published = await this.#publish(name, pool, status, memory, signal);
       return earlier(published, await this.#letGo(name, pool, memory, signal));
     } catch (error) {
       if (isApiError(error, 'NotFound', 'Conflict', 'TestFailed')) {
@@ -140,21 +141,54 @@ export class PoolReconciler {
     return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
   }
 
-  async #publish(pool: IPPool, status: IPPoolStatus, memory: Memory, signal: AbortSignal): Promise<Outcome> {
-    const { api, clock, log } = this.#options;
-    const urgency = urgencyOf(pool.status, status);
-    if (urgency === 'never') {
+  /** @param status what it should be, without its hint */
+  async #publish(
+    name: string,
+    pool: IPPool,
+    status: IPPoolStatus,
+    memory: Memory,
+    signal: AbortSignal,
+  ): Promise<Outcome> {
+    const { api, clock, log, usage } = this.#options;
+    const changes = usage.changes(name);
+    const wanted = this.#wantsHint(name, memory);
+    const due = this.#due(name, pool, status, memory);
+    if (due === undefined) {
       return { type: 'done' };
     }
-    const rest = (memory.writtenAt ?? Number.NEGATIVE_INFINITY) + WRITE_APART_MS[urgency] - clock.monotonic();
+    const rest = (memory.writtenAt ?? Number.NEGATIVE_INFINITY) + due - clock.monotonic();
     if (rest > 0) {
       return { type: 'requeueAfter', ms: rest };
     }
+    const planes = wanted ? usage.planes(name) : undefined;
+    const hint = planes && { occupancy: encodeOccupancy({ ...planes, time: clock.now() }) };
+    const next: IPPool = { ...pool, status: { ...status, ...hint } };
     memory.writtenAt = clock.monotonic();
-    const answer = await api.update(ipPools, { ...pool, status }, { subresource: 'status', signal });
+    const answer = await api.update(ipPools, next, { subresource: 'status', signal });
+    memory.writtenBytes = JSON.stringify(next).length;
+    memory.hintedAt = changes;
     noteReplaced(memory, pool, answer);
-    log.debug({ pool: pool.metadata.name, urgency, status }, 'wrote the status');
+    log.debug({ pool: name, status, hint: wanted }, 'wrote the status');
     return { type: 'done' };
+  }
+
+  #wantsHint(name: string, { understood }: Memory): boolean {
+    return understood?.pool !== undefined && wantsHint(understood.pool, this.#options.usage.usage(name));
+  }
+
+  /** Milliseconds since the last write after which the next one is due; undefined: it says it all. */
+  #due(name: string, pool: IPPool, status: IPPoolStatus, memory: Memory): number | undefined {
+    const { occupancy: hint, ...old } = pool.status ?? {};
+    const wanted = this.#wantsHint(name, memory);
+    const changes = this.#options.usage.changes(name);
+    return dueAfter({
+      urgency: urgencyOf(pool.status && old, status),
+      hintChanged: wanted !== (hint !== undefined) || (wanted && changes !== memory.hintedAt),
+      free: BigInt(status.free ?? 0),
+      capacity: BigInt(status.capacity ?? 0),
+      changes: changes - (memory.hintedAt ?? 0),
+      bytes: memory.writtenBytes ?? 0,
+    });
   }
 
   /** Takes the finalizer off a pool that is being deleted, once nothing is left of it. */
@@ -218,10 +252,13 @@ export class PoolReconciler {
       for (const state of ADDRESS_STATES) {
         this.#options.metrics.poolAddresses.remove({ pool: name, state });
       }
+      this.#options.metrics.hintAge.published(name, undefined);
     }
   }
 
-  #measure(pool: string, status: IPPoolStatus): void {
+  #measure(pool: string, status: IPPoolStatus, { status: published }: IPPool): void {
+    const time = published?.occupancy?.time;
+    this.#options.metrics.hintAge.published(pool, time === undefined ? undefined : Date.parse(time));
     for (const state of ADDRESS_STATES) {
       this.#options.metrics.poolAddresses.set({ pool, state }, Number(status[state] ?? '0'));
     }

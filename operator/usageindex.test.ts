@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { IPReservationSpec } from '../crds/types.ts';
-import { parseAddress } from '../ipam/address.ts';
+import { formatAddress, parseAddress } from '../ipam/address.ts';
+import { AddressBitmap } from '../ipam/bitmap.ts';
 import { poolCounts } from '../ipam/counts.ts';
 import { compilePool } from '../ipam/pool.ts';
 import { aPool, aReservation } from './testing/objects.ts';
@@ -94,6 +95,17 @@ describe('usage of pools', () => {
             taken: Number(counted.capacity - counted.free),
             outside: own.filter((spec) => !inRanges(spec)).length,
           });
+          const inNetwork = network.filter(inRanges);
+          const planeOf = (specs: readonly IPReservationSpec[]): Uint8Array => {
+            const bitmap = new AddressBitmap();
+            for (const { address } of specs) bitmap.set(parseAddress(address).value);
+            return bitmap.plane(pool.dynamic);
+          };
+          // Fewer than 64 rest: all of them are in the plane.
+          expect(index.planes(name)).toEqual({
+            taken: planeOf(inNetwork),
+            released: planeOf(inNetwork.filter((spec) => spec.state === 'Released')),
+          });
           const waiting = own.filter((spec) => spec.state === 'Held' && spec.holder !== undefined);
           expect(
             index
@@ -139,5 +151,40 @@ describe('usage of pools', () => {
       /x/,
     );
     expect(index.usage('blue').bound).toBe(1);
+  });
+
+  test('of many that rest, the half that was seen first is in the plane, and at least 64', () => {
+    const index = new UsageIndex(() => undefined);
+    const pool = compilePool('blue', aPool('blue', { subnet: '10.0.0.0/22' }).spec);
+    index.setPool('blue', pool);
+    const put = (n: number): void => {
+      const address = formatAddress({ family: 4, value: pool.dynamic.at(BigInt(n)) });
+      index.put(`default.${address}`, aReservation(address, { state: 'Released' }).spec);
+    };
+    const inPlane = (): number[] => {
+      const bitmap = new AddressBitmap();
+      bitmap.setPlane(pool.dynamic, index.planes('blue')?.released ?? new Uint8Array());
+      return Array.from({ length: 300 }, (_, n) => n).filter((n) => bitmap.has(pool.dynamic.at(BigInt(n))));
+    };
+    for (let n = 99; n >= 0; n -= 1) put(n);
+    expect(inPlane()).toEqual(Array.from({ length: 64 }, (_, n) => n + 36));
+    for (let n = 100; n < 300; n += 1) put(n);
+    expect(inPlane()).toEqual(Array.from({ length: 150 }, (_, n) => n));
+  });
+
+  test('the number of changes grows with what is taken or rests in the ranges, and with nothing else', () => {
+    const index = new UsageIndex(() => undefined);
+    index.setPool('blue', compilePool('blue', specs.blue));
+    const seen = [index.changes('blue')];
+    const step = (address: string, spec: Partial<IPReservationSpec>): void => {
+      index.put(`default.${address}`, aReservation(address, spec).spec);
+      seen.push(index.changes('blue'));
+    };
+    step('10.0.0.3', { pool: 'green' });
+    step('10.0.0.3', { pool: 'green', since: '2026-02-01T00:00:00Z' });
+    step('10.0.0.9', {});
+    step('10.0.0.3', { pool: 'green', state: 'Released' });
+    const grew = seen.slice(1).map((changes, i) => changes > (seen[i] ?? 0));
+    expect(grew).toEqual([true, false, false, true]);
   });
 });

@@ -10,19 +10,9 @@
  * - `MALLOC_TRIM_THRESHOLD_`, in bytes: what the compiler used at start goes back to the system.
  * - `--max-semi-space-size`, in MiB: the young generation would grow to 48 MiB under load.
  * - `--heap-growing-percent`, `--optimize-for-size`: the old generation is collected before it has doubled.
+ *
+ * A program whose heap grows by a hundred megabytes while it starts imports `leangrowing.ts` instead.
  */
-import process from 'node:process';
+import { startAgainWith } from './startagain.ts';
 
-/** Set in the environment of the second start. */
-const MARK = 'BERTH_LEAN_START';
-const NODE_FLAGS = ['--max-semi-space-size=2', '--heap-growing-percent=20', '--optimize-for-size'];
-const ENVIRONMENT = { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '131072' };
-
-if (process.env[MARK] === undefined && typeof process.execve === 'function') {
-  process.execve(
-    process.execPath,
-    [process.execPath, ...NODE_FLAGS, ...process.execArgv, ...process.argv.slice(1)],
-    // The caller's own choice wins.
-    { ...ENVIRONMENT, ...process.env, [MARK]: '1' },
-  );
-}
+startAgainWith(['--max-semi-space-size=2', '--heap-growing-percent=20', '--optimize-for-size']);

@@ -159,6 +159,26 @@ describe('an exhausted pool', () => {
     expect(await add(world, node, { container: 'c3', ifname: 'n' })).toEqual(['10.0.0.2']);
   });
 
+  test('is not listed again within 1 s, even when this agent has given something back that is gone again', async () => {
+    const { world, node } = await start({ ranges: ['10.0.0.2-10.0.0.3'] });
+    await using _ = world;
+    await world.reservation('10.0.0.2');
+    await add(world, node);
+    const another = (): Promise<{ code: number }> =>
+      rejection(add(world, node, { container: 'c2', ifname: 'net1' }));
+    expect((await another()).code).toBe(101);
+    await world.finish(node.parts.attachments.del(world.parsed('DEL')));
+    await world.reservation('10.0.0.3');
+    world.takeCalls();
+    await world.pass(900);
+    expect((await another()).code).toBe(101);
+    expect(world.takeCalls()).toEqual(['create default.10.0.0.3']);
+    node.parts.occupancy.forgetExhausted('blue');
+    await world.pass(200);
+    expect((await another()).code).toBe(101);
+    expect(world.takeCalls()).toEqual(['list ipreservations']);
+  });
+
   test('of static requests only says so', async () => {
     const { world, node } = await start({ ranges: [] });
     await using _ = world;

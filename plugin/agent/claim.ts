@@ -10,14 +10,19 @@ import { reservationName } from '../../ipam/name.ts';
 import type { Clock, Random } from '../../kube/clock.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, combine, messageOf } from './errors.ts';
-import type { Occupancy, ReleasedAddress } from './occupancy.ts';
+import type { Occupancy } from './occupancy.ts';
 import { explain, type FamilyGroup, type UsablePool } from './select.ts';
 import type { ClaimContext, Claimed, ReservationWriter } from './writer.ts';
 
 /** Conflicts in a row after which one list is cheaper than another guess. */
 const CONFLICTS_BEFORE_LIST = 4;
-/** A Released address is taken at random among this many of the oldest: agents would all race for the very oldest. */
-const OLDEST_RELEASED = 64;
+/**
+ * Milliseconds for which a list is the truth of "exhausted": what this agent has given back since is known, and a storm
+ * of DELs and ADDs, each DEL of which makes the agent look again, is no storm of lists.
+ */
+const LIST_IS_TRUE_MS = 1_000;
+/** Conflicts after which an ADD leaves a contended pool to the others: the runtime comes again. */
+export const MOST_CONFLICTS = 32;
 
 export interface ClaimerOptions {
   readonly clock: Clock;
@@ -144,29 +149,29 @@ export class Claimer {
     }
   }
 
+  /**
+   * One address of the pool's ranges, undefined if there is none: a free one, else one that rests. What to try is a
+   * belief, which a list renews after a few conflicts, and before "none" is said.
+   */
   async #dynamic(entry: UsablePool, context: ClaimContext): Promise<Claimed | undefined> {
-    const { candidates, occupancy } = this.#options;
-    const { family } = entry.pool;
+    const { candidates, clock, occupancy } = this.#options;
     let lost = 0;
-    let listed = false;
+    let isListed = false;
+    const began = clock.monotonic();
+    let since = began;
     while (true) {
-      this.#checkDeadline(entry, context);
-      const taken = occupancy.view(entry.network).taken(family);
-      const value = candidates.next(entry.pool, taken);
-      if (value === undefined) {
-        if (listed) {
-          return this.#released(entry, context);
-        }
-        if (occupancy.isExhausted(entry.name)) {
-          // Somebody else of this agent has just listed it, while we tried the last ones.
+      this.#checkContention(entry, context, lost);
+      const attempt = this.#next(entry, context, lost);
+      if (attempt === undefined) {
+        if (isListed || occupancy.isExhausted(entry.name)) {
+          // In the second case somebody else of this agent has just listed it, while we tried the last ones.
           return undefined;
         }
-        await this.#refresh(entry);
-        listed = true;
+        await this.#refresh(entry, began - LIST_IS_TRUE_MS);
+        isListed = true;
         continue;
       }
-      taken.set(value);
-      const got = await this.#try(entry, { family, value }, context);
+      const got = await attempt;
       if (got !== undefined) {
         return got;
       }
@@ -174,55 +179,50 @@ export class Claimer {
       candidates.jump(entry.name);
       lost += 1;
       if (lost % CONFLICTS_BEFORE_LIST === 0) {
-        await this.#refresh(entry);
-        listed = true;
+        await this.#refresh(entry, since);
+        isListed = true;
+        since = clock.monotonic();
       }
     }
   }
 
+  /** The next write to try; undefined if everything is believed taken. */
+  #next(entry: UsablePool, context: ClaimContext, lost: number): Promise<Claimed | undefined> | undefined {
+    const { candidates, occupancy, random, writer } = this.#options;
+    const { family } = entry.pool;
+    const view = occupancy.view(entry.network);
+    const free = candidates.next(entry.pool, view.taken(family), lost);
+    if (free !== undefined) {
+      view.taken(family).set(free);
+      return this.#create(entry, { family, value: free }, context);
+    }
+    // Nothing is free: an address that still cools down.
+    const resting = view.takeResting(entry.pool, random);
+    return resting === undefined
+      ? undefined
+      : writer.take(entry, { family, value: resting }, 'released', context, undefined);
+  }
+
   /** A create whose failure, other than losing the race, makes the candidate believed free again. */
-  async #try(entry: UsablePool, address: Address, context: ClaimContext): Promise<Claimed | undefined> {
+  async #create(entry: UsablePool, address: Address, context: ClaimContext): Promise<Claimed | undefined> {
+    const { occupancy, writer } = this.#options;
     try {
-      return await this.#options.writer.create(entry, address, context);
+      const got = await writer.create(entry, address, context);
+      if (got === undefined) {
+        occupancy.taken(entry.network, address);
+      }
+      return got;
     } catch (error) {
       if (!context.doubts.has(reservationName(entry.network, address))) {
-        this.#options.occupancy.freed(entry.network, address);
+        occupancy.view(entry.network).taken(address.family).clear(address.value);
       }
       throw error;
     }
   }
 
-  /** Nothing is free: an address that still cools down, at random among the oldest. */
-  async #released(entry: UsablePool, context: ClaimContext): Promise<Claimed | undefined> {
-    const { occupancy, random } = this.#options;
-    const { family, dynamic } = entry.pool;
-    const usable = (r: ReleasedAddress): boolean => dynamic.contains(r.address.value);
-    let lost = 0;
-    while (true) {
-      this.#checkDeadline(entry, context);
-      const view = occupancy.view(entry.network);
-      const oldest = view.released[family].filter(usable).slice(0, OLDEST_RELEASED);
-      const chosen = oldest[Math.floor(random() * oldest.length)];
-      if (chosen === undefined) {
-        return undefined;
-      }
-      // Nobody else of this agent shall race for it.
-      view.released[family] = view.released[family].filter((r) => r !== chosen);
-      const got = await this.#options.writer.take(entry, chosen.address, 'released', context, undefined);
-      if (got !== undefined) {
-        return got;
-      }
-      this.#options.onConflict();
-      lost += 1;
-      if (lost % CONFLICTS_BEFORE_LIST === 0) {
-        await this.#refresh(entry);
-      }
-    }
-  }
-
-  async #refresh(entry: UsablePool): Promise<void> {
+  async #refresh(entry: UsablePool, since: number): Promise<void> {
     try {
-      await this.#options.occupancy.refresh(entry.network);
+      await this.#options.occupancy.refresh(entry.network, since);
     } catch (error) {
       throw new CniError(
         ErrorCode.tryAgainLater,
@@ -233,11 +233,11 @@ export class Claimer {
     }
   }
 
-  #checkDeadline(entry: UsablePool, context: ClaimContext): void {
-    if (this.#options.clock.monotonic() >= context.deadline) {
+  #checkContention(entry: UsablePool, context: ClaimContext, lost: number): void {
+    if (lost >= MOST_CONFLICTS || this.#options.clock.monotonic() >= context.deadline) {
       throw new CniError(
         ErrorCode.tryAgainLater,
-        `pool ${entry.name} is contended: every address that was tried was taken by somebody else first`,
+        `pool ${entry.name} is contended: each of the ${lost} addresses that were tried was taken by somebody else first`,
         'the runtime will try again',
       );
     }

@@ -6,7 +6,7 @@
  * - Every outcome but "the API did not answer" is final; so is "it is no longer ours".
  */
 import { ipReservations } from '../../crds/resources.ts';
-import { parseAddress } from '../../ipam/address.ts';
+import { type Address, parseAddress } from '../../ipam/address.ts';
 import { isOwnedBy, type Release, type ReservationSpec, releaseOf, undoOf } from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
@@ -103,27 +103,46 @@ export class GiveBack {
   async #write(claim: Claim, how: Release): Promise<boolean> {
     const { api, occupancy } = this.#options;
     const { name, uid, resourceVersion } = claim;
+    const address = parseAddress(claim.address);
     try {
       if (how.action === 'patch') {
         await api.patch(ipReservations, { name }, how.patch, { timeoutMs: WRITE_TIMEOUT_MS });
+        if (how.to.state === 'Released') {
+          occupancy.released(claim.network, address);
+        }
       } else if (uid === undefined || resourceVersion === undefined) {
         return false;
       } else {
         const preconditions = { uid, resourceVersion };
         await api.delete(ipReservations, { name }, { preconditions, timeoutMs: WRITE_TIMEOUT_MS });
-        occupancy.freed(claim.network, parseAddress(claim.address));
+        occupancy.freed(claim.network, address);
       }
-      occupancy.forgetExhausted(claim.pool);
+      this.#forgetExhausted(claim, address);
       return true;
     } catch (error) {
       if (isApiError(error, 'NotFound')) {
-        occupancy.freed(claim.network, parseAddress(claim.address));
+        occupancy.freed(claim.network, address);
         return true;
       }
       if (isApiError(error, 'TestFailed', 'Conflict')) {
         return false;
       }
       throw error;
+    }
+  }
+
+  /** The pools of the network may overlap: each that could give this address again has something to give. */
+  #forgetExhausted(claim: Claim, address: Address): void {
+    const { occupancy, pools } = this.#options;
+    occupancy.forgetExhausted(claim.pool);
+    for (const { name, network, pool } of pools.entries.values()) {
+      if (
+        network === claim.network &&
+        pool?.family === address.family &&
+        pool.dynamic.contains(address.value)
+      ) {
+        occupancy.forgetExhausted(name);
+      }
     }
   }
 

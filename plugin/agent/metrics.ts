@@ -1,6 +1,7 @@
 /** The agent's metrics: names are contract (docs/operations.md). */
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { RequestInfo } from '../../kube/client.ts';
+import type { Clock } from '../../kube/clock.ts';
 
 /** What the gauges read when they are scraped. */
 export interface AgentGauges {
@@ -16,6 +17,8 @@ export class AgentMetrics {
   readonly #conflicts: Counter;
   readonly #addressConflicts: Counter;
   readonly #lastSync: Gauge;
+  /** Replaced when there are pools to read. */
+  #hintAges: () => Iterable<[pool: string, seconds: number]> = () => [];
 
   constructor(gauges: AgentGauges) {
     const registers = [this.registry];
@@ -53,6 +56,17 @@ export class AgentMetrics {
       help: 'When attachments were last compared with the reservations in the API, in seconds since the Unix epoch',
       registers,
     });
+    const hintAges = (): Iterable<[string, number]> => this.#hintAges();
+    new Gauge({
+      name: 'berth_pool_hint_age_seconds',
+      help: 'Seconds since what the hint in the pool status says was true. Grows also while nothing changes. Absent: no hint.',
+      labelNames: ['pool'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [pool, seconds] of hintAges()) this.set({ pool }, seconds);
+      },
+    });
     new Gauge({
       name: 'berth_agent_attachments',
       help: 'Attachments on this node that have addresses',
@@ -69,6 +83,12 @@ export class AgentMetrics {
         this.set(gauges.journalPending());
       },
     });
+  }
+
+  /** @param times reads the pools that have a hint, and its time in milliseconds since the Unix epoch */
+  watchHints(times: () => Iterable<[pool: string, time: number]>, clock: Pick<Clock, 'now'>): void {
+    this.#hintAges = () =>
+      [...times()].map(([pool, time]) => [pool, Math.max(0, clock.now() - time) / 1_000]);
   }
 
   answered(command: string, code: number, seconds: number): void {

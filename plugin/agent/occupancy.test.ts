@@ -1,5 +1,8 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import type { Hint } from '../../crds/occupancy.ts';
 import { parseAddress } from '../../ipam/address.ts';
+import { AddressBitmap } from '../../ipam/bitmap.ts';
+import { compilePool } from '../../ipam/pool.ts';
 import { EXHAUSTED_FOR_MS, Occupancy } from './occupancy.ts';
 import { failing, unreachable, World } from './testing/world.ts';
 
@@ -55,7 +58,13 @@ test('counts are by pool and state; released addresses come oldest first', async
   const view = of.view('default');
   expect(view.counts('blue')).toEqual({ bound: 1, held: 1, released: 1 });
   expect(view.counts('red')).toEqual({ bound: 0, held: 0, released: 1 });
-  expect(view.released[4].map((r) => r.name)).toEqual(['default.10.0.0.5', 'default.10.0.0.4']);
+  const pool = compilePool('blue', { subnet: '10.0.0.0/24' });
+  const first = (): number => 0;
+  expect([1, 2, 3].map(() => view.takeResting(pool, first))).toEqual([
+    parseAddress('10.0.0.5').value,
+    parseAddress('10.0.0.4').value,
+    undefined,
+  ]);
   expect(isTaken(of, '10.0.0.6')).toBe(false);
 });
 
@@ -91,4 +100,149 @@ test('exhausted is remembered for 3 s, and forgotten when something is given bac
   of.forgetExhausted('blue');
   expect(of.isExhausted('blue')).toBe(false);
   expect(EXHAUSTED_FOR_MS).toBe(3000);
+});
+
+describe('a hint', () => {
+  const pool = compilePool('blue', { subnet: '10.0.0.0/28' });
+
+  function hint(taken: readonly string[], released: readonly string[], time: number): Hint {
+    const plane = (texts: readonly string[]): Uint8Array => {
+      const bitmap = new AddressBitmap();
+      for (const text of texts) bitmap.set(parseAddress(text).value);
+      return bitmap.plane(pool.dynamic);
+    };
+    return { taken: plane(taken), released: plane(released), time };
+  }
+
+  test('says what is taken and what is not, and nothing of other pools', async () => {
+    await using world = new World();
+    const of = occupancy(world);
+    await world.pass(60_000);
+    for (const text of ['10.0.0.2', '10.0.1.2']) {
+      of.view('default').taken(4).set(parseAddress(text).value);
+    }
+    of.learn(pool, hint(['10.0.0.3'], [], world.clock.now()));
+    expect(['10.0.0.2', '10.0.0.3', '10.0.1.2'].map((text) => isTaken(of, text))).toEqual([
+      false,
+      true,
+      true,
+    ]);
+  });
+
+  test('is older than what the agent has seen since', async () => {
+    await using world = new World();
+    const of = occupancy(world);
+    of.taken('default', parseAddress('10.0.0.2'));
+    of.freed('default', parseAddress('10.0.0.3'));
+    await world.pass(10_000);
+    const time = world.clock.now();
+    await world.pass(10_000);
+    of.taken('default', parseAddress('10.0.0.4'));
+    of.freed('default', parseAddress('10.0.0.5'));
+    of.released('default', parseAddress('10.0.0.6'));
+    await world.pass(5_000);
+    of.learn(pool, hint(['10.0.0.3', '10.0.0.5'], [], time));
+    const addresses = [2, 3, 4, 5, 6].map((n) => `10.0.0.${n}`);
+    expect(addresses.map((text) => isTaken(of, text))).toEqual([false, true, true, false, true]);
+    expect(of.view('default').takeResting(pool, () => 0)).toBe(parseAddress('10.0.0.6').value);
+  });
+
+  test('never unmarks what the agent has, or is about to write', async () => {
+    await using world = new World();
+    const of = occupancy(world, ['10.0.0.5']);
+    of.freed('default', parseAddress('10.0.0.5'));
+    of.learn(pool, hint([], [], world.clock.now()));
+    expect(isTaken(of, '10.0.0.5')).toBe(true);
+  });
+
+  test('that is older than the last list says nothing; a later one does', async () => {
+    await using world = new World();
+    const of = occupancy(world);
+    await world.reservation('10.0.0.2');
+    const before = world.clock.now();
+    await world.pass(5_000);
+    await of.refresh('default');
+    await world.pass(1_000);
+    of.learn(pool, hint([], ['10.0.0.2'], before));
+    expect(isTaken(of, '10.0.0.2')).toBe(true);
+    expect(of.view('default').takeResting(pool, () => 0)).toBeUndefined();
+    await world.pass(5_000);
+    of.learn(pool, hint([], [], world.clock.now()));
+    expect(isTaken(of, '10.0.0.2')).toBe(false);
+  });
+
+  test.each([
+    ['an hour behind', -3_600_000],
+    ['an hour ahead', 3_600_000],
+  ])(
+    'of an operator whose clock is %s does not undo what was seen a moment ago for long, nor now',
+    async (_how, skew) => {
+      await using world = new World();
+      const of = occupancy(world);
+      await world.pass(60_000);
+      of.taken('default', parseAddress('10.0.0.2'));
+      of.learn(pool, hint([], [], world.clock.now() + skew));
+      expect(isTaken(of, '10.0.0.2')).toBe(true);
+      await world.pass(31_000);
+      of.learn(pool, hint([], [], world.clock.now() + skew));
+      expect(isTaken(of, '10.0.0.2')).toBe(false);
+    },
+  );
+
+  test('that comes again with another status is not learned again', async () => {
+    await using world = new World();
+    const of = occupancy(world);
+    await world.pass(60_000);
+    const same = hint(['10.0.0.3'], [], world.clock.now());
+    of.learn(pool, same);
+    of.freed('default', parseAddress('10.0.0.3'));
+    await world.pass(40_000);
+    of.learn(pool, same);
+    expect(isTaken(of, '10.0.0.3')).toBe(false);
+  });
+
+  test('gives each address that rests once, in random order, before those that the agent released itself', async () => {
+    await using world = new World();
+    const of = occupancy(world);
+    await world.pass(60_000);
+    const resting = ['10.0.0.3', '10.0.0.7', '10.0.0.9'];
+    of.learn(pool, hint(resting, resting, world.clock.now()));
+    of.released('default', parseAddress('10.0.0.12'));
+    const view = of.view('default');
+    const taken = [0.5, 0.5, 0.5, 0.5, 0.5].map((roll) => view.takeResting(pool, () => roll));
+    const order = ['10.0.0.9', '10.0.0.3', '10.0.0.7', '10.0.0.12'].map((text) => parseAddress(text).value);
+    expect(taken).toEqual([...order, undefined]);
+  });
+
+  test('of a pool that is gone is forgotten', async () => {
+    await using world = new World();
+    const of = occupancy(world);
+    of.learn(pool, hint(['10.0.0.3'], ['10.0.0.3'], world.clock.now()));
+    of.forgetPool('default', 'blue');
+    expect(of.view('default').takeResting(pool, () => 0)).toBeUndefined();
+  });
+});
+
+test('what the agent saw while a list was under way is newer than the list', async () => {
+  await using world = new World();
+  await world.reservation('10.0.0.2');
+  const of = occupancy(world);
+  world.after = () => world.clock.sleep(1_000);
+  const list = of.refresh('default');
+  await world.pass(500);
+  of.freed('default', parseAddress('10.0.0.2'));
+  of.taken('default', parseAddress('10.0.0.3'));
+  await world.finish(list);
+  expect([isTaken(of, '10.0.0.2'), isTaken(of, '10.0.0.3')]).toEqual([false, true]);
+});
+
+test('a list that was begun after the question is new enough', async () => {
+  await using world = new World();
+  const of = occupancy(world);
+  await world.pass(10);
+  await of.refresh('default');
+  await of.refresh('default', world.clock.monotonic() - 5);
+  expect(world.takeCalls()).toEqual(['list ipreservations']);
+  await of.refresh('default', world.clock.monotonic());
+  expect(world.takeCalls()).toEqual(['list ipreservations']);
 });

@@ -1,19 +1,18 @@
 /**
- * What this agent believes of the addresses of each network: which are taken, and which are exhausted pools.
+ * Where this agent's belief of each network comes from, and which pools it knows to be exhausted.
  *
- * - Belief is made of what the agent did itself, of the conflicts that it met and of Table lists. It may be stale
- *   in both directions; a create decides.
- * - One list serves every caller that waits for it.
+ * - Hints come with the pools' status; one list serves every caller that waits for it.
  * - "Exhausted" is remembered for `EXHAUSTED_FOR_MS`, or until the agent's own release or the pool's next status.
  */
 
+import type { Hint } from '../../crds/occupancy.ts';
 import { ipReservations } from '../../crds/resources.ts';
 import { type ReservationRow, reservationRowDecoder } from '../../crds/row.ts';
-import { type Address, type Family, parseAddress } from '../../ipam/address.ts';
-import { AddressBitmap } from '../../ipam/bitmap.ts';
-import { IpamError } from '../../ipam/errors.ts';
+import { type Address, parseAddress } from '../../ipam/address.ts';
+import type { Pool } from '../../ipam/pool.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
+import { NetworkView } from './networkview.ts';
 
 /** Milliseconds for which an exhausted pool is not looked at again. */
 export const EXHAUSTED_FOR_MS = 3_000;
@@ -21,80 +20,11 @@ export const EXHAUSTED_FOR_MS = 3_000;
 /** Milliseconds for one list. */
 const LIST_TIMEOUT_MS = 10_000;
 
-/** A Released reservation, as the last list had it. */
-export interface ReleasedAddress {
-  readonly name: string;
-  readonly address: Address;
-  readonly since: string;
-}
-
-/** Reservations of one pool by state, as the last list had them. */
-export interface StateCounts {
-  readonly bound: number;
-  readonly held: number;
-  readonly released: number;
-}
-
-const NOTHING: StateCounts = { bound: 0, held: 0, released: 0 };
-
-/** The belief about one network. */
-export class NetworkView {
-  readonly #taken: Record<Family, AddressBitmap> = { 4: new AddressBitmap(), 6: new AddressBitmap() };
-  /** By family, oldest first. */
-  released: Record<Family, ReleasedAddress[]> = { 4: [], 6: [] };
-  #counts = new Map<string, StateCounts>();
-
-  taken(family: Family): AddressBitmap {
-    return this.#taken[family];
-  }
-
-  counts(pool: string): StateCounts {
-    return this.#counts.get(pool) ?? NOTHING;
-  }
-
-  /** Replaces the belief by a list and by what the agent itself holds or is about to write. */
-  replace(rows: readonly ReservationRow[], own: Iterable<string>): void {
-    this.#taken[4] = new AddressBitmap();
-    this.#taken[6] = new AddressBitmap();
-    this.released = { 4: [], 6: [] };
-    this.#counts = new Map();
-    for (const row of rows) {
-      const address = parseOrUndefined(row.address);
-      if (address === undefined) {
-        continue;
-      }
-      this.#taken[address.family].set(address.value);
-      const counts = this.#counts.get(row.pool) ?? NOTHING;
-      this.#counts.set(row.pool, {
-        bound: counts.bound + (row.state === 'Bound' ? 1 : 0),
-        held: counts.held + (row.state === 'Held' ? 1 : 0),
-        released: counts.released + (row.state === 'Released' ? 1 : 0),
-      });
-      if (row.state === 'Released') {
-        this.released[address.family].push({ name: row.name, address, since: row.since ?? '' });
-      }
-    }
-    for (const family of [4, 6] as const) {
-      this.released[family].sort((a, b) => (a.since < b.since ? -1 : a.since > b.since ? 1 : 0));
-    }
-    for (const text of own) {
-      const address = parseAddress(text);
-      this.#taken[address.family].set(address.value);
-    }
-  }
-}
-
-/** The schema refuses such an object; one that is older than the schema must not stop every ADD. */
-function parseOrUndefined(text: string): Address | undefined {
-  try {
-    return parseAddress(text);
-  } catch (error) {
-    if (error instanceof IpamError) {
-      return undefined;
-    }
-    throw error;
-  }
-}
+/**
+ * Milliseconds that a hint is believed to be old when it arrives, at least and at most. Its own time is of another
+ * machine's clock: within these bounds it is believed, and a clock that is off does little harm.
+ */
+const HINT_AGE_MS = { least: 1_000, most: 30_000 } as const;
 
 export interface OccupancyOptions {
   readonly api: Api;
@@ -107,6 +37,8 @@ export class Occupancy {
   readonly #options: OccupancyOptions;
   readonly #views = new Map<string, NetworkView>();
   readonly #lists = new Map<string, Promise<void>>();
+  /** By pool: the last hint, which comes again with every status that has not changed it. */
+  readonly #hints = new Map<string, Hint>();
   /** Pool name to the monotonic time until which it counts as exhausted. */
   readonly #exhausted = new Map<string, number>();
 
@@ -127,14 +59,36 @@ export class Occupancy {
     return view;
   }
 
+  /** Believes the hint in a pool's status, unless it is known already. */
+  learn(pool: Pool, hint: Hint | undefined): void {
+    if (hint === undefined || this.#hints.get(pool.name) === hint) {
+      return;
+    }
+    this.#hints.set(pool.name, hint);
+    const { clock, own } = this.#options;
+    const age = Math.min(Math.max(clock.now() - hint.time, HINT_AGE_MS.least), HINT_AGE_MS.most);
+    this.view(pool.network).learnHint(pool, hint, clock.monotonic() - age, own(pool.network));
+  }
+
+  /** The pool is gone. */
+  forgetPool(network: string, name: string): void {
+    this.#hints.delete(name);
+    this.#exhausted.delete(name);
+    this.#views.get(network)?.forgetPool(name);
+  }
+
   /**
    * Learns the truth by one Table list; callers that come while one is under way share it.
+   * @param since a list that was begun after this monotonic time is new enough
    * @throws ApiError if the list fails; the belief is then unchanged.
    */
-  async refresh(network: string): Promise<void> {
+  async refresh(network: string, since: number = this.#options.clock.monotonic()): Promise<void> {
     const running = this.#lists.get(network);
     if (running !== undefined) {
       return running;
+    }
+    if (this.view(network).listedAt > since) {
+      return;
     }
     const list = this.#list(network).finally(() => this.#lists.delete(network));
     this.#lists.set(network, list);
@@ -142,8 +96,10 @@ export class Occupancy {
   }
 
   async #list(network: string): Promise<void> {
+    const { clock, own } = this.#options;
+    const begun = clock.monotonic();
     const rows = await this.#rows(`spec.network=${network}`);
-    this.view(network).replace(rows, this.#options.own(network));
+    this.view(network).learnList(rows, begun, own(network));
   }
 
   /**
@@ -162,9 +118,19 @@ export class Occupancy {
     return rows.map(reservationRowDecoder(columns));
   }
 
+  /** Somebody else has the address. */
+  taken(network: string, address: Address): void {
+    this.view(network).noteTaken(address, this.#options.clock.monotonic());
+  }
+
   /** The agent gave the address back and nothing is left of it. */
   freed(network: string, address: Address): void {
-    this.view(network).taken(address.family).clear(address.value);
+    this.view(network).noteFree(address, this.#options.clock.monotonic());
+  }
+
+  /** The agent gave the address back, and it rests. */
+  released(network: string, address: Address): void {
+    this.view(network).noteReleased(address, this.#options.clock.monotonic());
   }
 
   /** An address of the pool was given back, or its status changed: look again at the next ADD. */

@@ -66,7 +66,17 @@ export function buildParts(options: PartsOptions): Parts {
   const journal = watched(options.journal, (namespace, name) => annotator.look(namespace, name));
   const lock = new KeyedLock();
   const occupancy = new Occupancy({ api, clock, own: (network) => ownAddresses(journal.state, network) });
-  const pools = new PoolTable((name) => occupancy.forgetExhausted(name));
+  const pools = new PoolTable((name, removed) => {
+    occupancy.forgetExhausted(name);
+    const pool = pools.entries.get(name)?.pool;
+    if (pool !== undefined) {
+      occupancy.learn(pool, pools.hint(name));
+    }
+    if (removed !== undefined) {
+      occupancy.forgetPool(removed.network, name);
+    }
+  });
+  metrics.watchHints(() => pools.hintTimes(), clock);
   const owners = new OwnerResolver({ api, node, cachedPod });
   const settler = new Settler({ api, clock, random });
   const giveBack = new GiveBack({ api, clock, log, pools, occupancy });

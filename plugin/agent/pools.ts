@@ -1,7 +1,8 @@
 /** The pools as this agent's watch has them, compiled once per change. */
 
+import { decodeOccupancy, type Hint } from '../../crds/occupancy.ts';
 import { FINALIZER_IN_USE } from '../../crds/resources.ts';
-import type { HeldAddress, IPPool } from '../../crds/types.ts';
+import type { HeldAddress, IPPool, Occupancy } from '../../crds/types.ts';
 import { type Family, isCanonicalAddress } from '../../ipam/address.ts';
 import { parseCidr } from '../../ipam/cidr.ts';
 import { IpamError } from '../../ipam/errors.ts';
@@ -83,10 +84,14 @@ export function poolEntry(object: IPPool): PoolEntry {
 /** All pools by name, fed by an informer's handlers. */
 export class PoolTable {
   readonly #entries = new Map<string, PoolEntry>();
-  readonly #onChange: (name: string) => void;
+  readonly #hints = new Map<string, { readonly source: HintSource; readonly hint: Hint | undefined }>();
+  readonly #onChange: (name: string, removed: PoolEntry | undefined) => void;
 
-  /** @param onChange is told of each pool whose object changed, its status included */
-  constructor(onChange: (name: string) => void) {
+  /**
+   * @param onChange is told of each pool whose object changed, its status included; of one that is gone, with its last
+   *   entry
+   */
+  constructor(onChange: (name: string, removed: PoolEntry | undefined) => void) {
     this.#onChange = onChange;
   }
 
@@ -97,17 +102,68 @@ export class PoolTable {
   set(object: IPPool): void {
     const entry = poolEntry(object);
     this.#entries.set(entry.name, entry);
-    this.#onChange(entry.name);
+    this.#readHint(object, entry);
+    this.#onChange(entry.name, undefined);
   }
 
   delete(object: IPPool): void {
     const name = object.metadata.name ?? '';
+    const entry = this.#entries.get(name);
     this.#entries.delete(name);
-    this.#onChange(name);
+    this.#hints.delete(name);
+    this.#onChange(name, entry);
+  }
+
+  /** The pool's hint, undefined if it has none that is of its present ranges. The same object until it changes. */
+  hint(name: string): Hint | undefined {
+    return this.#hints.get(name)?.hint;
+  }
+
+  /** Every pool that has a hint, and the time of it in milliseconds since the Unix epoch. */
+  *hintTimes(): Generator<[pool: string, time: number]> {
+    for (const [name, { hint }] of this.#hints) {
+      if (hint !== undefined) {
+        yield [name, hint.time];
+      }
+    }
+  }
+
+  #readHint({ metadata, status }: IPPool, { name, pool }: PoolEntry): void {
+    // What the planes mean depends on the ranges: those of the spec that the status is about.
+    const isOfThisSpec = metadata.generation === status?.observedGeneration;
+    const source: HintSource = {
+      uid: metadata.uid,
+      generation: metadata.generation,
+      field: isOfThisSpec ? status?.occupancy : undefined,
+    };
+    const known = this.#hints.get(name);
+    if (known === undefined || !isSameSource(known.source, source)) {
+      const hint = pool === undefined ? undefined : decodeOccupancy(source.field, pool.dynamic);
+      this.#hints.set(name, { source, hint });
+    }
   }
 
   /** Milliseconds that a released address of the pool rests; 0 for a pool that is gone (docs/reference/ippool.md). */
   cooldownMs(name: string): number {
     return this.#entries.get(name)?.pool?.cooldownMs ?? 0;
   }
+}
+
+/** What a hint was read from. */
+interface HintSource {
+  readonly uid: string | undefined;
+  readonly generation: number | undefined;
+  readonly field: Occupancy | undefined;
+}
+
+/** True if it need not be decoded again: a status changes more often than its hint. */
+function isSameSource(a: HintSource, b: HintSource): boolean {
+  return (
+    a.uid === b.uid &&
+    a.generation === b.generation &&
+    a.field?.encoding === b.field?.encoding &&
+    a.field?.time === b.field?.time &&
+    a.field?.taken === b.field?.taken &&
+    a.field?.released === b.field?.released
+  );
 }

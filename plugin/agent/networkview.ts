@@ -1,0 +1,241 @@
+/**
+ * What this agent believes of the addresses of one network. A create or a guarded patch decides; the belief only says
+ * what to try.
+ *
+ * It is made of, the newer over the older: the operator's hints, Table lists, what the agent met or did itself (a
+ * conflict, a release), and what it has or is about to write, which is taken whatever anybody says. Times are of the
+ * monotonic clock, in milliseconds.
+ */
+import type { Hint } from '../../crds/occupancy.ts';
+import type { ReservationRow } from '../../crds/row.ts';
+import { type Address, type Family, parseAddress } from '../../ipam/address.ts';
+import { AddressBitmap } from '../../ipam/bitmap.ts';
+import { randomBelow } from '../../ipam/candidates.ts';
+import { IpamError } from '../../ipam/errors.ts';
+import type { Pool } from '../../ipam/pool.ts';
+import type { Random } from '../../kube/clock.ts';
+
+/** A Released address is taken at random among this many of the oldest: agents would all race for the very oldest. */
+const OLDEST_RELEASED = 64;
+/** How long the agent's own observations are kept: no list and no hint is believed to be older. */
+const NOTES_KEPT_MS = 60_000;
+
+/** Reservations of one pool by state, as the last list had them. */
+export interface StateCounts {
+  readonly bound: number;
+  readonly held: number;
+  readonly released: number;
+}
+
+const NOTHING: StateCounts = { bound: 0, held: 0, released: 0 };
+
+/** What the agent saw of one address, and when. */
+interface Note {
+  readonly isTaken: boolean;
+  readonly at: number;
+}
+
+/** A Released reservation that is known by itself, and since when. */
+interface Resting {
+  readonly value: bigint;
+  readonly at: number;
+}
+
+/** What is kept for each family. */
+interface Half {
+  taken: AddressBitmap;
+  /** The last observation of each address, the oldest first. */
+  readonly notes: Map<bigint, Note>;
+  /** Of the last list and of the agent's own releases since, the longest Released first. */
+  resting: Resting[];
+}
+
+const emptyHalf = (): Half => ({ taken: new AddressBitmap(), notes: new Map(), resting: [] });
+
+export class NetworkView {
+  readonly #halves: Readonly<Record<Family, Half>> = { 4: emptyHalf(), 6: emptyHalf() };
+  /** By pool: what a hint that is newer than the last list says is Released. */
+  readonly #hinted = new Map<string, AddressBitmap>();
+  #counts = new Map<string, StateCounts>();
+  #listedAt = Number.NEGATIVE_INFINITY;
+
+  /** When the last list was begun. */
+  get listedAt(): number {
+    return this.#listedAt;
+  }
+
+  /** What is believed taken. Whoever is about to write an address sets it. */
+  taken(family: Family): AddressBitmap {
+    return this.#halves[family].taken;
+  }
+
+  counts(pool: string): StateCounts {
+    return this.#counts.get(pool) ?? NOTHING;
+  }
+
+  /** Somebody else has the address. */
+  noteTaken(address: Address, now: number): void {
+    this.#note(address, true, now);
+  }
+
+  /** The agent has seen that there is no reservation of the address any more. */
+  noteFree(address: Address, now: number): void {
+    this.#note(address, false, now);
+  }
+
+  /** The agent itself has made the reservation of the address a Released one. */
+  noteReleased(address: Address, now: number): void {
+    this.#note(address, true, now);
+    this.#halves[address.family].resting.push({ value: address.value, at: now });
+  }
+
+  #note({ family, value }: Address, isTaken: boolean, at: number): void {
+    const { taken, notes } = this.#halves[family];
+    for (const [old, note] of notes) {
+      if (note.at > at - NOTES_KEPT_MS) {
+        break;
+      }
+      notes.delete(old);
+    }
+    // Anew, so that the oldest is always the first.
+    notes.delete(value);
+    notes.set(value, { isTaken, at });
+    apply(taken, value, isTaken);
+  }
+
+  /**
+   * All reservations of the network as a list has them.
+   * @param at when the list was begun: what the agent saw later is newer
+   * @param own what the agent has, or is about to write
+   */
+  learnList(rows: readonly ReservationRow[], at: number, own: Iterable<string>): void {
+    this.#listedAt = at;
+    this.#hinted.clear();
+    this.#counts = new Map();
+    const released: Record<Family, { value: bigint; since: string }[]> = { 4: [], 6: [] };
+    for (const half of Object.values(this.#halves)) {
+      half.taken = new AddressBitmap();
+    }
+    for (const row of rows) {
+      const address = parseOrUndefined(row.address);
+      if (address === undefined) {
+        continue;
+      }
+      this.taken(address.family).set(address.value);
+      this.#countRow(row);
+      if (row.state === 'Released') {
+        released[address.family].push({ value: address.value, since: row.since ?? '' });
+      }
+    }
+    for (const family of [4, 6] as const) {
+      const half = this.#halves[family];
+      const inList = released[family]
+        .sort((a, b) => (a.since < b.since ? -1 : a.since > b.since ? 1 : 0))
+        .map(({ value }): Resting => ({ value, at }));
+      half.resting = [...inList, ...half.resting.filter((own) => own.at > at)];
+      this.#applyNotes(half, at, () => true);
+    }
+    this.#applyOwn(own);
+  }
+
+  /**
+   * What a hint says of the pool's ranges. One that is older than the last list says nothing.
+   * @param at when it was true
+   * @param own what the agent has, or is about to write
+   */
+  learnHint(pool: Pool, hint: Hint, at: number, own: Iterable<string>): void {
+    if (at < this.#listedAt) {
+      return;
+    }
+    const half = this.#halves[pool.family];
+    half.taken.setPlane(pool.dynamic, hint.taken);
+    const released = new AddressBitmap();
+    released.setPlane(pool.dynamic, hint.released);
+    this.#hinted.set(pool.name, released);
+    half.resting = half.resting.filter((each) => each.at > at || !pool.dynamic.contains(each.value));
+    this.#applyNotes(half, at, (value) => pool.dynamic.contains(value));
+    this.#applyOwn(own);
+  }
+
+  /** Drops what is remembered of a pool that is gone. */
+  forgetPool(name: string): void {
+    this.#hinted.delete(name);
+  }
+
+  /**
+   * A Released address of the pool's ranges to try: at random among those that a hint names, else among the oldest that
+   * are known. It is not given again.
+   */
+  takeResting(pool: Pool, random: Random): bigint | undefined {
+    const { dynamic, family, name } = pool;
+    const hinted = this.#hinted.get(name);
+    if (hinted !== undefined && hinted.count > 0) {
+      const start = dynamic.at(randomBelow(dynamic.size, random));
+      const found = hinted.nextSet(dynamic, start) ?? hinted.nextSet(dynamic, 0n);
+      if (found !== undefined) {
+        hinted.clear(found);
+        return found;
+      }
+    }
+    const { resting } = this.#halves[family];
+    const oldest: number[] = [];
+    for (let i = 0; i < resting.length && oldest.length < OLDEST_RELEASED; i += 1) {
+      const each = resting[i];
+      if (each !== undefined && dynamic.contains(each.value)) {
+        oldest.push(i);
+      }
+    }
+    const chosen = oldest[Math.floor(random() * oldest.length)];
+    return chosen === undefined ? undefined : resting.splice(chosen, 1)[0]?.value;
+  }
+
+  #countRow({ pool, state }: ReservationRow): void {
+    const counts = this.counts(pool);
+    this.#counts.set(pool, {
+      bound: counts.bound + (state === 'Bound' ? 1 : 0),
+      held: counts.held + (state === 'Held' ? 1 : 0),
+      released: counts.released + (state === 'Released' ? 1 : 0),
+    });
+  }
+
+  /** What the agent saw later counts more; what it saw before is superseded. */
+  #applyNotes({ taken, notes }: Half, since: number, concerns: (value: bigint) => boolean): void {
+    for (const [value, { isTaken, at }] of notes) {
+      if (!concerns(value)) {
+        continue;
+      }
+      if (at >= since) {
+        apply(taken, value, isTaken);
+      } else {
+        notes.delete(value);
+      }
+    }
+  }
+
+  #applyOwn(own: Iterable<string>): void {
+    for (const text of own) {
+      const { family, value } = parseAddress(text);
+      this.taken(family).set(value);
+    }
+  }
+}
+
+function apply(bitmap: AddressBitmap, value: bigint, isTaken: boolean): void {
+  if (isTaken) {
+    bitmap.set(value);
+  } else {
+    bitmap.clear(value);
+  }
+}
+
+/** The schema refuses such an object; one that is older than the schema must not stop every ADD. */
+function parseOrUndefined(text: string): Address | undefined {
+  try {
+    return parseAddress(text);
+  } catch (error) {
+    if (error instanceof IpamError) {
+      return undefined;
+    }
+    throw error;
+  }
+}
