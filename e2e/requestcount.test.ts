@@ -231,5 +231,7 @@ test('ADDs at the same time on a full pool are one list for all of them, and no 
     );
     expect(new Set(answers.map(codeOf))).toEqual(new Set([101]));
   });
-  expect(adds).toEqual({ 'LIST ipreservations': 1 });
+  // A refusal may be an Event on its pod, which no ADD waits for.
+  const { 'POST events': _events, ...requests } = adds;
+  expect(requests).toEqual({ 'LIST ipreservations': 1 });
 });
