@@ -158,13 +158,18 @@ function remove(state: State, key: string): Attachment | undefined {
   return attachment;
 }
 
-/** The newest attachment of the same pod's interface in another sandbox; undefined if there is none. */
-export function otherSandbox(state: State, owner: AttachmentOwner): string | undefined {
+/** The attachments of the same pod's interface in other sandboxes, newest first. */
+export function otherSandboxes(state: State, owner: AttachmentOwner): string[] {
   const byInterface = interfaceKey(owner);
   const keys = byInterface === undefined ? undefined : state.byInterface.get(byInterface);
   const own = attachmentKey(owner);
   const addedAt = (key: string): number => state.attachments.get(key)?.addedAt ?? 0;
-  return [...(keys ?? [])].filter((key) => key !== own).toSorted((a, b) => addedAt(b) - addedAt(a))[0];
+  return [...(keys ?? [])].filter((key) => key !== own).toSorted((a, b) => addedAt(b) - addedAt(a));
+}
+
+/** The newest of them; undefined if there is none. */
+export function otherSandbox(state: State, owner: AttachmentOwner): string | undefined {
+  return otherSandboxes(state, owner)[0];
 }
 
 /** True if the attachment has this reservation, or is giving it back. */
