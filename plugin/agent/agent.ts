@@ -14,6 +14,7 @@ import { isApiError } from '../../kube/errors.ts';
 import { Informer, type InformerOptions } from '../../kube/informer.ts';
 import type { Log } from '../../kube/log.ts';
 import type { ProbeOptions } from '../../process/httpserver.ts';
+import type { WatchDirectory } from './deletes.ts';
 import { CniError } from './errors.ts';
 import type { Journal } from './journal.ts';
 import { Marker } from './marker.ts';
@@ -39,6 +40,10 @@ export interface AgentOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** How the socket is served. Defaults to `serveSocket`. */
+  readonly serve?: typeof serveSocket;
+  /** How notices of a changed directory come. Defaults to `fs.watch`. */
+  readonly watchDirectory?: WatchDirectory;
 }
 
 /** The gauges of a journal's state. */
@@ -157,9 +162,9 @@ export class Agent {
   }
 
   async #serve(): Promise<AgentServer> {
-    const { socket, stateDir, node, log, journal } = this.#options;
+    const { socket, stateDir, node, log, journal, serve = serveSocket } = this.#options;
     const config = { node, socket, stateDir };
-    return serveSocket({
+    return serve({
       socket,
       log,
       handle: (request) => this.#parts.handler.handle(request),

@@ -5,7 +5,7 @@ import type { Clock, Random } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
 import { Attachments } from './attachments.ts';
 import { Claimer } from './claim.ts';
-import { DeleteQueue } from './deletes.ts';
+import { DeleteQueue, type WatchDirectory } from './deletes.ts';
 import { DoubtList } from './doubts.ts';
 import { ExactClaimer } from './exact.ts';
 import { GiveBack } from './giveback.ts';
@@ -34,6 +34,7 @@ export interface PartsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  readonly watchDirectory?: WatchDirectory;
   /** What the watches have; undefined for what they have not shown (yet). */
   readonly cachedPod: (namespace: string, name: string) => PodFacts | undefined;
   readonly cachedNode: () => KubeObject | undefined;
@@ -109,6 +110,7 @@ export function buildParts(options: PartsOptions): Parts {
       stateDir,
       clock,
       log,
+      ...(options.watchDirectory !== undefined && { watchDirectory: options.watchDirectory }),
       addedAt: (key) => journal.state.attachments.get(key)?.addedAt,
       del: (id) => attachments.delLater(id),
     }),
