@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build test lint bench e2e clean preflight
+.PHONY: help quickstart quickstart-down build test lint bench e2e simulate clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ bench: build ## Measure allocation against the raw create rate of a real API ser
 e2e: build ## The integration tests alone
 	@hack/preflight test
 	@$(node) hack/test.ts --project integration
+
+simulate: node_modules/.stamp ## Search for broken promises: SEEDS=1000 [FROM=1], or replay one: SEED=17 [STEPS=3,8]
+	@$(node) e2e/simulation/main.ts --seeds '$(SEEDS)' --from '$(FROM)' --seed '$(SEED)' --steps '$(STEPS)'
 
 clean: ## Remove what was built
 	rm -rf dist bench/out coverage
