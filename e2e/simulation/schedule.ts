@@ -101,9 +101,11 @@ export function scheduleOf(seed: number): Schedule {
   const setup = makeSetup(random);
   // Each seed leaves out some kinds of steps, and has more of some others: what is rare together shows.
   const focus = [random.pick(KINDS), random.pick(KINDS)];
-  const kinds = KINDS.filter((kind) => kind.share > 3 || focus.includes(kind) || random.next() < 0.5).map(
-    (kind) => (focus.includes(kind) ? { ...kind, share: kind.share + 20 } : kind),
-  );
+  // Where an agent has forgotten something, mending takes its time and hides what else is left over.
+  const rate = ({ isForgetful }: Kind): number => (isForgetful === true ? 0.2 : 0.5);
+  const kinds = KINDS.filter(
+    (kind) => kind.share > 3 || focus.includes(kind) || random.next() < rate(kind),
+  ).map((kind) => (focus.includes(kind) ? { ...kind, share: kind.share + 20 } : kind));
   const total = kinds.reduce((sum, { share }) => sum + share, 0);
   const steps: Step[] = PODS.slice(0, 2 + random.below(4)).map((pod) => ({
     after: 0,
@@ -138,6 +140,8 @@ function makeSetup(random: SeededRandom): Setup {
 interface Kind {
   /** How often, among the others. */
   readonly share: number;
+  /** After it an agent may not know of a reservation. */
+  readonly isForgetful?: boolean;
   readonly make: (random: SeededRandom, setup: Setup) => Action;
 }
 
@@ -147,6 +151,8 @@ const place = (random: SeededRandom, { nodes }: Setup): Place =>
   // A Setup's nodes are of NODES.
   random.next() < 0.25 ? 'operator' : (random.pick(nodes) as Place);
 const span = (random: SeededRandom): number => Math.round(random.pick(SHORT_MS) * (0.5 + random.next()));
+/** Unknown outcomes are the hardest, so there are more of them. */
+const MANY_EFFECTS: readonly Effect[] = [...EFFECTS, 'late', 'late', 'unanswered', 'unanswered'];
 const STALLED: readonly Stalled[] = [
   'all',
   'pods',
@@ -184,10 +190,12 @@ const KINDS: readonly Kind[] = [
   { share: 2, make: (r, s) => ({ do: 'stopAgent', node: nodeOf(r, s), backMs: r.pick([0, span(r)]) }) },
   {
     share: 2,
+    isForgetful: true,
     make: (r, s) => ({ do: 'losePower', node: nodeOf(r, s), bytes: r.below(2_000), backMs: span(r) }),
   },
   {
     share: 2,
+    isForgetful: true,
     make: (r, s) => ({
       do: 'deleteNode',
       node: nodeOf(r, s),
@@ -198,7 +206,15 @@ const KINDS: readonly Kind[] = [
   { share: 1, make: (r, s) => ({ do: 'taintNode', node: nodeOf(r, s), forMs: span(r) }) },
   { share: 3, make: (r) => ({ do: 'killOperator', effects: r.below(8) - 1, backMs: r.pick([0, span(r)]) }) },
   { share: 1, make: (r) => ({ do: 'secondOperator', forMs: span(r) * 3 }) },
-  { share: 9, make: (r, s) => ({ do: 'fault', at: place(r, s), effect: r.pick(EFFECTS), skip: r.below(5) }) },
+  {
+    share: 16,
+    make: (r, s) => ({
+      do: 'fault',
+      at: place(r, s),
+      effect: r.pick(MANY_EFFECTS),
+      skip: r.pick([0, 0, 1, 2, 4]),
+    }),
+  },
   {
     share: 3,
     make: (r, s) => ({ do: 'storm', at: place(r, s), forMs: span(r), rate: r.pick([0.1, 0.3, 0.8]) }),
@@ -215,7 +231,7 @@ const KINDS: readonly Kind[] = [
       forMs: r.pick([span(r), 100_000]),
     }),
   },
-  { share: 2, make: (r) => ({ do: 'leftover', pod: pod(r) }) },
+  { share: 2, isForgetful: true, make: (r) => ({ do: 'leftover', pod: pod(r) }) },
   { share: 2, make: (r, s) => ({ do: 'expire', at: place(r, s) }) },
   {
     share: 2,

@@ -13,6 +13,10 @@ const SETTLED_MS = 180_000;
 /** Milliseconds at rest after which nothing may be left over: two comparisons of an agent, and the age of a surplus. */
 const REST_LIMIT_MS = 3_000_000;
 const LOOK_MS = 10_000;
+/** Milliseconds at rest after which the operator has taken back what has no owner: the grace and one scan. */
+const COLLECTED_MS = 360_000;
+/** Steps after which an agent may not know of a reservation: that takes the age of a surplus. */
+const FORGETFUL: readonly string[] = ['leftover', 'losePower', 'deleteNode'];
 
 export interface Verdict {
   /** The promise that was broken; undefined: all held. */
@@ -71,7 +75,12 @@ async function comeToRest(cluster: Cluster): Promise<void> {
   await heal(cluster);
   await time.advance(SETTLED_MS);
   let left = await heal(cluster).then(() => leftovers(cluster));
+  const isForgetful = FORGETFUL.some((what) => cluster.struck.has(what));
   for (let waited = 0; left.length > 0 && waited < REST_LIMIT_MS; waited += LOOK_MS) {
+    if (waited >= COLLECTED_MS && !isForgetful) {
+      const late = left.filter((line) => line.startsWith('Bound'));
+      if (late.length > 0) oracle.broken(`left for too long: ${late.join('; ')}`);
+    }
     if (oracle.violation !== undefined) return;
     await time.advance(LOOK_MS);
     // One that is being deleted keeps its name until nothing is left of it.
@@ -86,6 +95,7 @@ async function comeToRest(cluster: Cluster): Promise<void> {
 async function heal(cluster: Cluster): Promise<void> {
   const { machines, kubelets, operators, setup, server } = cluster;
   for (const link of cluster.links) link.heal();
+  for (const { wall } of [...machines.values(), ...operators]) wall.offsetMs = 0;
   for (const node of setup.nodes) {
     await cluster.createNode(node);
     await cluster.taint(node, false);

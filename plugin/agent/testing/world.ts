@@ -131,7 +131,6 @@ export class TestNode {
   onAppend: ((record: JournalRecord) => void) | undefined;
   #alive = { yes: true };
   #stop = new AbortController();
-  #death = Promise.withResolvers<void>();
   #process: { journal: Journal; parts: Parts; metrics: AgentMetrics };
 
   constructor(world: World, name: string) {
@@ -139,11 +138,6 @@ export class TestNode {
     this.name = name;
     this.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'berth-agent-'));
     this.#process = this.#begin();
-  }
-
-  /** Settles when the present process is killed. */
-  get death(): Promise<void> {
-    return this.#death.promise;
   }
 
   get journal(): Journal {
@@ -168,7 +162,6 @@ export class TestNode {
     const life = { yes: true };
     this.#alive = life;
     this.#stop = new AbortController();
-    this.#death = Promise.withResolvers();
     const journal = openJournal({
       stateDir: this.directory,
       now: clock.now(),
@@ -216,7 +209,6 @@ export class TestNode {
   /** SIGKILL: nothing of this process happens any more; what it sent may still arrive. */
   kill(): void {
     this.#alive.yes = false;
-    this.#death.resolve();
     this.#stop.abort(new Error('killed'));
     this.journal.close();
   }
