@@ -253,9 +253,11 @@ export class Attachments {
       isExhausted: (pool) => occupancy.isExhausted(pool),
       exhausted: (group) => claimer.exhausted(group),
     });
-    const resumable = outcome.unresolved(owner);
-    const doubts = new Set(resumable.map((intent) => intent.name));
-    const context: ClaimContext = { deadline, owner, holders, doubts, resumable };
+    const unresolved = outcome.unresolved(owner);
+    const doubts = new Set(unresolved.map((intent) => intent.name));
+    const resumable = unresolved.filter((intent) => intent.isGivenBack !== true);
+    const avoided = new Set(unresolved.filter((intent) => intent.isGivenBack).map((intent) => intent.name));
+    const context: ClaimContext = { deadline, owner, holders, doubts, resumable, avoided };
     const outcomes = await Promise.allSettled([
       ...plan.wishes.map(({ wish, pool }) => exact.claim(pool, wish.address, context)),
       ...plan.groups.map((group) => claimer.claim(group, context)),

@@ -52,6 +52,11 @@ export interface Intent {
   readonly pool: string;
   readonly origin: Origin;
   readonly owner: AttachmentOwner;
+  /**
+   * An undo was sent, or is about to be: it may happen late, and would hit this attachment's next claim of the name
+   * too, which looks the same to every guard.
+   */
+  readonly isGivenBack?: true;
 }
 
 export type JournalRecord =
@@ -182,6 +187,14 @@ export function hasClaim(state: State, key: string, name: string): boolean {
 /** The intents of this attachment that are not resolved. */
 export function intentsOf(state: State, key: string): Intent[] {
   return [...state.intents.values()].filter((intent) => attachmentKey(intent.owner) === key);
+}
+
+/** The record that an undo of the intent's reservation is about to be sent; none if there is no such intent, or it says so. */
+export function givingBack(state: State, owner: AttachmentOwner, name: string): JournalRecord[] {
+  const intent = state.intents.get(intentKey(owner, name));
+  return intent === undefined || intent.isGivenBack === true
+    ? []
+    : [{ t: 'intent', intent: { ...intent, isGivenBack: true } }];
 }
 
 /** Changes `state` by one record. Records of things that are not there change nothing. */

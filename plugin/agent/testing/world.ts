@@ -158,8 +158,15 @@ export class TestNode {
   }
 
   #begin(): { journal: Journal; parts: Parts; metrics: AgentMetrics } {
-    const { clock, log, api } = this.#world;
+    const { clock, api } = this.#world;
     const life = { yes: true };
+    // What a dead process would have said is nothing that anybody reads.
+    const at =
+      (level: Line['level']) =>
+      (fields: object, message: string): void => {
+        if (life.yes) this.#world.log[level](fields, message);
+      };
+    const log: Log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
     this.#alive = life;
     this.#stop = new AbortController();
     const journal = openJournal({
