@@ -35,13 +35,16 @@ export class Cluster {
   readonly struck: Map<string, number> = new Map();
   readonly note: (text: string) => void;
   #containers = 0;
+  #isOver = false;
   #pods = 0;
   #kubeletDelay = 0;
 
   /** @param trace gets a line for all that happens */
   constructor({ seed, setup }: Schedule, trace: ((line: string) => void) | undefined) {
     this.setup = setup;
-    this.note = (text) => trace?.(`${(this.time.monotonic() / 1000).toFixed(3)} ${text}`);
+    this.note = (text) => {
+      if (!this.#isOver) trace?.(`${(this.time.monotonic() / 1000).toFixed(3)} ${text}`);
+    };
     this.server = new ApiServer({
       time: this.time,
       seed,
@@ -302,6 +305,8 @@ export class Cluster {
   }
 
   dispose(): void {
+    // What dies now has nothing more to say.
+    this.#isOver = true;
     for (const operator of this.operators) operator.kill();
     for (const machine of this.machines.values()) machine.dispose();
   }

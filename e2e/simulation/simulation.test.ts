@@ -30,7 +30,8 @@ describe('a run is decided by its seed alone', () => {
     await run(scheduleOf(seed), (line) => first?.push(line.replace(directory, '')));
     await run(scheduleOf(seed), (line) => second?.push(line.replace(directory, '')));
     expect(first?.length).toBeGreaterThan(20);
-    expect(second).toEqual(first);
+    const at = first?.findIndex((line, index) => line !== second?.[index]) ?? 0;
+    expect([at, second?.[at], second?.length]).toEqual([-1, undefined, first?.length]);
   });
 
   test('a schedule with some of its steps keeps their times', () => {
@@ -43,7 +44,7 @@ describe('a run is decided by its seed alone', () => {
   });
 
   test('nothing breaks: there is nothing to shrink to', async () => {
-    const { kept, violation, runs } = await shrink(withSteps(scheduleOf(5), [0, 1]), 'as it was', 3);
-    expect([kept, violation, runs]).toEqual([[0, 1], 'as it was', 3]);
+    const { kept, violation, runs } = await shrink(withSteps(scheduleOf(5), [0, 1]), 'as it was');
+    expect([kept, violation, runs]).toEqual([[0, 1], 'as it was', 2]);
   });
 });
