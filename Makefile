@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build test lint bench bench-operator fuzz e2e clean preflight
+.PHONY: help quickstart quickstart-down build test lint bench bench-operator fuzz simulate e2e clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ bench-operator: build ## Measure the operator's memory, start and CPU with up to
 e2e: build ## The integration tests alone
 	@hack/preflight test
 	@$(node) hack/test.ts --project integration
+
+simulate: node_modules/.stamp ## Search for broken promises: SEEDS=1000 [FROM=1], or replay one: SEED=17 [STEPS=3,8]
+	@$(node) e2e/simulation/main.ts --seeds '$(SEEDS)' --from '$(FROM)' --seed '$(SEED)' --steps '$(STEPS)'
 
 clean: ## Remove what was built
 	rm -rf dist bench/out coverage

@@ -12,7 +12,8 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'unit',
           include: ['**/*.test.ts'],
-          exclude: [...everywhere, '**/*.api.test.ts', 'e2e/**'],
+          // The simulation has no real part: it needs no control plane.
+          exclude: [...everywhere, '**/*.api.test.ts', 'e2e/!(simulation)/**', 'e2e/*.test.ts'],
           // Property tests on a busy machine: a hanging test fails, a slow one does not.
           testTimeout: 60_000,
           sequence: { groupOrder: 0 },
@@ -23,7 +24,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'integration',
           include: ['**/*.api.test.ts', 'e2e/**/*.test.ts'],
-          exclude: everywhere,
+          exclude: [...everywhere, 'e2e/simulation/**'],
           globalSetup: ['e2e/controlplane/globalsetup.ts'],
           // Each file may run a control plane of its own: more than two at a time slow each other down.
           maxWorkers: 2,

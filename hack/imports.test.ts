@@ -53,6 +53,8 @@ describe('import directions', () => {
     ['plugin/agent/add.ts', '../../ipam/pool.ts'],
     ['operator/pools.ts', '../kube/api.ts'],
     ['e2e/quickstart/up.ts', '../../kube/api.ts'],
+    ['e2e/simulation/machine.ts', '../../plugin/agent/agent.ts'],
+    ['e2e/simulation/operatorhost.ts', '../../operator/operator.ts'],
     ['bench/main.ts', '../e2e/controlplane/controlplane.ts'],
     ['hack/build.ts', 'esbuild'],
     ['docs/errors.test.ts', '../plugin/protocol.ts'],

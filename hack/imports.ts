@@ -46,6 +46,12 @@ export const RULES: readonly DirectionRule[] = [
     packages: ['node:', 'zod', 'pino', 'prom-client'],
   },
   { from: 'cli', own: ['ipam', 'kube', 'crds', 'process'], packages: ['node:', 'zod'] },
+  // The simulation owns every process's time, randomness, disk and API server, so it runs their code in itself.
+  {
+    from: 'e2e/simulation',
+    own: ['kube', 'crds', 'ipam', 'plugin', 'operator', 'process'],
+    packages: ['node:'],
+  },
   {
     from: 'e2e',
     own: ['kube', 'crds', 'ipam', 'plugin/protocol.ts'],

@@ -16,6 +16,7 @@ import type { Log } from '../../kube/log.ts';
 import { EventRecorder } from '../../kube/recorder.ts';
 import type { ProbeOptions } from '../../process/httpserver.ts';
 import { ADDRESSES_ANNOTATION } from './annotations.ts';
+import type { WatchDirectory } from './deletes.ts';
 import { CniError } from './errors.ts';
 import type { Journal } from './journal.ts';
 import { Marker } from './marker.ts';
@@ -43,6 +44,10 @@ export interface AgentOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** How the socket is served. Defaults to `serveSocket`. */
+  readonly serve?: typeof serveSocket;
+  /** How notices of a changed directory come. Defaults to `fs.watch`. */
+  readonly watchDirectory?: WatchDirectory;
 }
 
 /** The gauges of a journal's state. */
@@ -175,9 +180,9 @@ export class Agent {
   }
 
   async #serve(): Promise<AgentServer> {
-    const { socket, stateDir, node, log, journal } = this.#options;
+    const { socket, stateDir, node, log, journal, serve = serveSocket } = this.#options;
     const config = { node, socket, stateDir };
-    return serveSocket({
+    return serve({
       socket,
       log,
       handle: (request) => this.#parts.handler.handle(request),

@@ -12,6 +12,7 @@ import { holdersOf, isOwnedBy } from '../../ipam/reservation.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { AGENT_DEADLINE_MS, ErrorCode } from '../protocol.ts';
 import { type Given, resultFromClaims, resultOf } from './answer.ts';
+import { ArrivalOrder } from './arrivals.ts';
 import type { Claimer } from './claim.ts';
 import { CniError, combine, messageOf } from './errors.ts';
 import type { ExactClaimer } from './exact.ts';
@@ -28,7 +29,7 @@ import type { Releaser } from './release.ts';
 import { type AttachmentId, attachmentKey, type ParsedRequest } from './request.ts';
 import type { NeutralResult } from './result.ts';
 import type { Settler } from './settle.ts';
-import type { Attachment, AttachmentOwner, Claim } from './state.ts';
+import { type Attachment, type AttachmentOwner, type Claim, interfaceKey, otherSandboxes } from './state.ts';
 import type { Surroundings } from './surroundings.ts';
 import type { ClaimContext, Claimed } from './writer.ts';
 
@@ -55,6 +56,7 @@ export interface AttachmentsOptions {
 
 export class Attachments {
   readonly #options: AttachmentsOptions;
+  readonly #order = new ArrivalOrder();
 
   constructor(options: AttachmentsOptions) {
     this.#options = options;
@@ -65,6 +67,26 @@ export class Attachments {
    * @throws CniError with a code of docs/errors.md
    */
   async add(request: ParsedRequest): Promise<NeutralResult> {
+    const arrival = this.#order.arrive();
+    try {
+      const { result, stale } = await this.#addInOrder(request, arrival);
+      // Sandboxes of this interface that nobody has any more, and whose DEL never came.
+      for (const key of stale) {
+        await this.#options.lock.run(key, async () => {
+          this.#options.releaser.accept(key);
+        });
+      }
+      return result;
+    } finally {
+      this.#order.leave();
+    }
+  }
+
+  /** The answer, and what the interface's earlier sandboxes still have. */
+  async #addInOrder(
+    request: ParsedRequest,
+    arrival: number,
+  ): Promise<{ result: NeutralResult; stale: readonly string[] }> {
     const { clock } = this.#options;
     const addedAt = clock.now();
     const deadline = clock.monotonic() + CLAIM_DEADLINE_MS;
@@ -73,7 +95,7 @@ export class Attachments {
       const { journal, releaser, owners, rebinder } = this.#options;
       const existing = journal.state.attachments.get(key);
       if (existing !== undefined) {
-        return this.#answerOf(existing);
+        return { result: this.#answerOf(existing), stale: [] };
       }
       if (!(await releaser.finish(key))) {
         throw new CniError(
@@ -82,16 +104,24 @@ export class Attachments {
           'the API server is away; the runtime will try again',
         );
       }
-      const resolved = await owners.resolve(request);
-      const annotate = resolved.pod !== undefined && request.config.ipam.annotatePod === true;
-      const coming: RebindContext = {
-        owner: resolved.owner,
-        addedAt,
-        deadline,
-        ...(annotate && { annotate }),
-      };
+      const { owner, pod } = await owners.resolve(request);
+      const sandboxesOf = interfaceKey(owner);
+      if (sandboxesOf !== undefined && this.#order.isOvertaken(sandboxesOf, arrival)) {
+        throw new CniError(
+          ErrorCode.tryAgainLater,
+          'a newer sandbox of this pod has been set up meanwhile, and has its addresses',
+          'nothing is wrong if the runtime has given this sandbox up',
+        );
+      }
+      const annotate = pod !== undefined && request.config.ipam.annotatePod === true;
+      const coming: RebindContext = { owner, addedAt, deadline, ...(annotate && { annotate }) };
       const rebound = await rebinder.rebind(coming, (old) => this.#answerOf(old));
-      return rebound ?? (await this.#addNew(request, resolved.pod, coming));
+      const result = rebound ?? (await this.#addNew(request, pod, coming));
+      if (sandboxesOf === undefined || this.#order.isOvertaken(sandboxesOf, arrival)) {
+        return { result, stale: [] };
+      }
+      this.#order.answered(sandboxesOf, arrival);
+      return { result, stale: otherSandboxes(journal.state, owner) };
     });
   }
 
@@ -217,9 +247,11 @@ export class Attachments {
       isExhausted: (pool) => occupancy.isExhausted(pool),
       exhausted: (group) => claimer.exhausted(group),
     });
-    const resumable = outcome.unresolved(owner);
-    const doubts = new Set(resumable.map((intent) => intent.name));
-    const context: ClaimContext = { deadline, owner, holders, doubts, resumable };
+    const unresolved = outcome.unresolved(owner);
+    const doubts = new Set(unresolved.map((intent) => intent.name));
+    const resumable = unresolved.filter((intent) => intent.isGivenBack !== true);
+    const avoided = new Set(unresolved.filter((intent) => intent.isGivenBack).map((intent) => intent.name));
+    const context: ClaimContext = { deadline, owner, holders, doubts, resumable, avoided };
     const [full, ...others] = plan.full;
     if (full !== undefined) {
       // What another ADD would hear of after the writes is heard now without any.

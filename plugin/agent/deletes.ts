@@ -27,6 +27,9 @@ export const cniRequestSchema: z.ZodObject<{
   config: z.string(),
 } satisfies Record<keyof CniRequest, z.ZodType>);
 
+/** Calls `onChange` for changes in the directory until closed. */
+export type WatchDirectory = (directory: string, onChange: () => void) => Pick<fs.FSWatcher, 'on' | 'close'>;
+
 export interface DeletesOptions {
   readonly stateDir: string;
   readonly clock: Clock;
@@ -35,6 +38,8 @@ export interface DeletesOptions {
   readonly addedAt: (key: string) => number | undefined;
   /** Accepts the DEL durably. */
   readonly del: (id: AttachmentId) => Promise<void>;
+  /** Defaults to `fs.watch`. */
+  readonly watchDirectory?: WatchDirectory;
 }
 
 /**
@@ -103,12 +108,14 @@ export class DeleteQueue {
   }
 
   /** undefined where the system has no watch to give: then it is polled. */
-  #watch(onChange: () => void): fs.FSWatcher | undefined {
-    const { log } = this.#options;
+  #watch(onChange: () => void): Pick<fs.FSWatcher, 'close'> | undefined {
+    const { log, watchDirectory = fs.watch } = this.#options;
     const polled = (error: unknown): void =>
       log.warn({ error }, 'the deletes directory can not be watched; it is polled');
     try {
-      return fs.watch(this.#directory, onChange).on('error', polled);
+      const watcher = watchDirectory(this.#directory, onChange);
+      watcher.on('error', polled);
+      return watcher;
     } catch (error) {
       polled(error);
       return undefined;

@@ -133,6 +133,25 @@ describe('a doubt', () => {
     expect(world.table).toEqual([]);
   });
 
+  test('whose undo may come late keeps the next try of the same ADD away from that address', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    world.pool('v6', { subnet: 'fd00::/64', ranges: ['fd00::2'] });
+    await world.reservation('fd00::2', { pool: 'v6' });
+    // Guards can not tell it from an undo of the second try: the attachment is the same, and so is the version.
+    world.before = ({ verb }) => (verb === 'delete' ? world.clock.sleep(20_000) : undefined);
+    await rejection(world.finish(node.parts.attachments.add(world.parsed('ADD'))));
+    await world.direct(() =>
+      world.api.delete(ipReservations, { name: 'default.fd00-0000-0000-0000-0000-0000-0000-0002' }),
+    );
+    await world.pass(3_000);
+    const result = await world.finish(node.parts.attachments.add(world.parsed('ADD')));
+    expect(result.ips.map(({ address }) => address)).toEqual(['10.0.0.3/29', 'fd00::2/64']);
+    await world.pass(120_000);
+    expect(world.table).toEqual(['10.0.0.3 Bound c1', 'fd00::2 Bound c1']);
+    expect(isInDoubt(node)).toBe(false);
+  });
+
   test('of a held address puts it back to Held', async () => {
     const { world, node } = await start();
     await using _ = world;

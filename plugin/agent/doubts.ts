@@ -17,7 +17,7 @@ import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { hasClaim, type Intent } from './state.ts';
+import { givingBack, hasClaim, type Intent } from './state.ts';
 import { claimOf } from './writer.ts';
 
 /** The API server's request time-out (60 s) and a margin: after it no write of ours can commit any more. */
@@ -107,11 +107,12 @@ export class DoubtList {
 
   /** @throws Error if the API does not answer */
   async #undo(intent: Intent): Promise<void> {
-    const { settler, giveBack, log } = this.#options;
+    const { settler, giveBack, journal, log } = this.#options;
     const found = await settler.look(intent.name);
     if (found === undefined || !isOwnedBy(found.spec, intent.owner)) {
       return;
     }
+    givingBack(journal.state, intent.owner, intent.name).forEach((record) => journal.append(record));
     if (!(await giveBack.undo(claimOf(found), intent.owner, intent.origin))) {
       throw new Error(`the API has not got the undo of ${intent.name} yet`);
     }

@@ -33,6 +33,13 @@ export class ExactClaimer {
    */
   async claim({ wish, pool: entry }: Placed, context: ClaimContext): Promise<Claimed> {
     const { address } = wish;
+    if (context.avoided?.has(reservationName(entry.network, address)) === true) {
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `requested address ${formatAddress(address)} of pool ${entry.name} is still being given back by an earlier try of this ADD`,
+        'the runtime will try again',
+      );
+    }
     this.#options.occupancy.view(entry.network).taken(address.family).set(address.value);
     // Two looks are enough: whoever changes it in between is somebody else, and "taken" is then the truth.
     for (let look = 0; look < 2; look += 1) {

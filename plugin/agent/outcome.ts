@@ -4,7 +4,14 @@ import type { DoubtList } from './doubts.ts';
 import type { GiveBack } from './giveback.ts';
 import type { Journal } from './journal.ts';
 import { attachmentKey } from './request.ts';
-import { type Attachment, type AttachmentOwner, type Intent, intentKey, intentsOf } from './state.ts';
+import {
+  type Attachment,
+  type AttachmentOwner,
+  givingBack,
+  type Intent,
+  intentKey,
+  intentsOf,
+} from './state.ts';
 import type { ClaimContext, Claimed } from './writer.ts';
 
 export interface AddOutcomeOptions {
@@ -58,6 +65,17 @@ export class AddOutcome {
    */
   async abandon(claimed: readonly Pick<Claimed, 'claim' | 'origin'>[], context: ClaimContext): Promise<void> {
     const { giveBack, journal, log } = this.#options;
+    try {
+      for (const { claim } of claimed) {
+        givingBack(journal.state, context.owner, claim.name).forEach((record) => journal.append(record));
+      }
+    } catch (error) {
+      // The undo matters more: what it leaves unknown stays in doubt.
+      log.error(
+        { attachment: attachmentKey(context.owner), error },
+        'an undo can not be written to the journal',
+      );
+    }
     const undone = await Promise.all(
       claimed.map(async ({ claim, origin }) => ({
         claim,

@@ -8,7 +8,7 @@ import { Annotator, watched } from './annotate.ts';
 import { Attachments } from './attachments.ts';
 import { Canary } from './canary.ts';
 import { Claimer } from './claim.ts';
-import { DeleteQueue } from './deletes.ts';
+import { DeleteQueue, type WatchDirectory } from './deletes.ts';
 import { DoubtList } from './doubts.ts';
 import { ExactClaimer } from './exact.ts';
 import { GiveBack } from './giveback.ts';
@@ -40,6 +40,7 @@ export interface PartsOptions {
   readonly log: Log;
   /** Where Events go. */
   readonly recorder: Pick<EventRecorder, 'event'>;
+  readonly watchDirectory?: WatchDirectory;
   /** What the watches have; undefined for what they have not shown (yet). */
   readonly cachedPod: (namespace: string, name: string) => PodFacts | undefined;
   readonly cachedNode: () => KubeObject | undefined;
@@ -140,6 +141,7 @@ export function buildParts(options: PartsOptions): Parts {
       stateDir,
       clock,
       log,
+      ...(options.watchDirectory !== undefined && { watchDirectory: options.watchDirectory }),
       addedAt: (key) => journal.state.attachments.get(key)?.addedAt,
       del: (id) => attachments.delLater(id),
     }),

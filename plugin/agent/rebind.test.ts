@@ -61,6 +61,55 @@ describe('a restarted sandbox', () => {
     expect(world.table).toEqual([]);
   });
 
+  test('is not robbed by an ADD of an older sandbox that was under way when it was set up', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    const uid = world.cachedPods.get('shop/web')?.metadata.uid;
+    world.cachedPods.clear();
+    let looks = 0;
+    world.before = async ({ verb }) => {
+      looks += 1;
+      if (verb === 'get' && looks === 1) await world.clock.sleep(3_000);
+    };
+    const slow = rejection(add(world, node, { container: 'c2', uid }));
+    const addresses = await add(world, node, { container: 'c3', uid });
+    expect(await slow).toMatchObject({ code: 11 });
+    expect(addresses).toHaveLength(2);
+    expect(world.table).toEqual(['10.0.0.2 Bound c3', 'fd00::1 Bound c3']);
+    expect(keys(node)).toEqual(['c3/eth0']);
+  });
+
+  test('ends every earlier sandbox of its interface, not only the one whose addresses it gets', async () => {
+    const world = new World();
+    await using _ = world;
+    world.pool('v4', { subnet: '10.0.0.0/29' });
+    const node = world.node();
+    const uid = (await world.pod('web')).metadata.uid ?? '';
+    const owner = {
+      kind: 'Pod' as const,
+      namespace: 'shop',
+      name: 'web',
+      uid,
+      node: 'node-1',
+      ifname: 'eth0',
+    };
+    for (const [address, containerID, since] of [
+      ['10.0.0.2', 'c1', '2026-01-01T00:00:00Z'],
+      ['10.0.0.3', 'c2', '2026-01-01T00:00:05Z'],
+    ] as const) {
+      const bound = { ...owner, containerID, cniNetwork: 'net' };
+      await world.reservation(address, { pool: 'v4', owner: bound, since });
+    }
+    // The journal is new: both are adopted.
+    await world.finish(node.parts.sync.compare());
+    expect(keys(node)).toEqual(['c1/eth0', 'c2/eth0']);
+    node.work();
+    expect(await add(world, node, { container: 'c3' })).toEqual(['10.0.0.3/29']);
+    await world.pass(1_000);
+    expect(world.table).toEqual(['10.0.0.3 Bound c3']);
+    expect(keys(node)).toEqual(['c3/eth0']);
+  });
+
   test('of another interface, another network or another pod is a new attachment', async () => {
     const { world, node } = await start();
     await using _ = world;

@@ -54,6 +54,11 @@ export interface Intent {
   readonly pool: string;
   readonly origin: Origin;
   readonly owner: AttachmentOwner;
+  /**
+   * An undo was sent, or is about to be: it may happen late, and would hit this attachment's next claim of the name
+   * too, which looks the same to every guard.
+   */
+  readonly isGivenBack?: true;
 }
 
 export type JournalRecord =
@@ -160,13 +165,18 @@ function remove(state: State, key: string): Attachment | undefined {
   return attachment;
 }
 
-/** The newest attachment of the same pod's interface in another sandbox; undefined if there is none. */
-export function otherSandbox(state: State, owner: AttachmentOwner): string | undefined {
+/** The attachments of the same pod's interface in other sandboxes, newest first. */
+export function otherSandboxes(state: State, owner: AttachmentOwner): string[] {
   const byInterface = interfaceKey(owner);
   const keys = byInterface === undefined ? undefined : state.byInterface.get(byInterface);
   const own = attachmentKey(owner);
   const addedAt = (key: string): number => state.attachments.get(key)?.addedAt ?? 0;
-  return [...(keys ?? [])].filter((key) => key !== own).toSorted((a, b) => addedAt(b) - addedAt(a))[0];
+  return [...(keys ?? [])].filter((key) => key !== own).toSorted((a, b) => addedAt(b) - addedAt(a));
+}
+
+/** The newest of them; undefined if there is none. */
+export function otherSandbox(state: State, owner: AttachmentOwner): string | undefined {
+  return otherSandboxes(state, owner)[0];
 }
 
 /** True if the attachment has this reservation, or is giving it back. */
@@ -179,6 +189,14 @@ export function hasClaim(state: State, key: string, name: string): boolean {
 /** The intents of this attachment that are not resolved. */
 export function intentsOf(state: State, key: string): Intent[] {
   return [...state.intents.values()].filter((intent) => attachmentKey(intent.owner) === key);
+}
+
+/** The record that an undo of the intent's reservation is about to be sent; none if there is no such intent, or it says so. */
+export function givingBack(state: State, owner: AttachmentOwner, name: string): JournalRecord[] {
+  const intent = state.intents.get(intentKey(owner, name));
+  return intent === undefined || intent.isGivenBack === true
+    ? []
+    : [{ t: 'intent', intent: { ...intent, isGivenBack: true } }];
 }
 
 /** Changes `state` by one record. Records of things that are not there change nothing. */

@@ -24,6 +24,8 @@ export interface ClaimContext extends AddContext {
   readonly holders: readonly string[];
   /** Intents of an earlier try of this very ADD whose outcome is unknown: they are taken up first. */
   readonly resumable: readonly Intent[];
+  /** Names that this attachment gives back: a late undo must not find them claimed anew. */
+  readonly avoided?: ReadonlySet<string>;
 }
 
 export interface WriterOptions {
@@ -105,6 +107,7 @@ export class ReservationWriter {
     send: (name: string, timeoutMs: number) => Promise<IPReservation>,
   ): Promise<Claimed | undefined> {
     const name = reservationName(entry.network, address);
+    if (context.avoided?.has(name) === true) return undefined;
     const intent: Intent = {
       name,
       network: entry.network,

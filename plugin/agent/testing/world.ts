@@ -139,7 +139,6 @@ export class TestNode {
   onAppend: ((record: JournalRecord) => void) | undefined;
   #alive = { yes: true };
   #stop = new AbortController();
-  #death = Promise.withResolvers<void>();
   #process: { journal: Journal; parts: Parts; metrics: AgentMetrics };
 
   constructor(world: World, name: string) {
@@ -147,11 +146,6 @@ export class TestNode {
     this.name = name;
     this.directory = fs.mkdtempSync(path.join(os.tmpdir(), 'berth-agent-'));
     this.#process = this.#begin();
-  }
-
-  /** Settles when the present process is killed. */
-  get death(): Promise<void> {
-    return this.#death.promise;
   }
 
   get journal(): Journal {
@@ -172,11 +166,17 @@ export class TestNode {
   }
 
   #begin(): { journal: Journal; parts: Parts; metrics: AgentMetrics } {
-    const { clock, log, api } = this.#world;
+    const { clock, api } = this.#world;
     const life = { yes: true };
+    // What a dead process would have said is nothing that anybody reads.
+    const at =
+      (level: Line['level']) =>
+      (fields: object, message: string): void => {
+        if (life.yes) this.#world.log[level](fields, message);
+      };
+    const log: Log = { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
     this.#alive = life;
     this.#stop = new AbortController();
-    this.#death = Promise.withResolvers();
     const journal = openJournal({
       stateDir: this.directory,
       now: clock.now(),
@@ -229,7 +229,6 @@ export class TestNode {
   /** SIGKILL: nothing of this process happens any more; what it sent may still arrive. */
   kill(): void {
     this.#alive.yes = false;
-    this.#death.resolve();
     this.#stop.abort(new Error('killed'));
     this.journal.close();
   }

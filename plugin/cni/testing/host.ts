@@ -4,6 +4,40 @@ import { connect, type Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import type { Host } from '../host.ts';
 
+/** What a host does with texts and files, by Node. */
+export class NodeFiles {
+  encode(text: string): Uint8Array {
+    return new TextEncoder().encode(text);
+  }
+
+  decode(bytes: Uint8Array): string | undefined {
+    try {
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+    } catch (error) {
+      if (error instanceof TypeError) return undefined;
+      throw error;
+    }
+  }
+
+  modified(path: string): number | undefined {
+    return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+  }
+
+  create(path: string, text: string): void {
+    writeFileSync(path, text, { flag: 'wx', mode: 0o600, flush: true });
+  }
+
+  rename(from: string, to: string): void {
+    renameSync(from, to);
+  }
+
+  syncDirectory(path: string): void {
+    const descriptor = openSync(path, 'r');
+    fsyncSync(descriptor);
+    closeSync(descriptor);
+  }
+}
+
 /** What waits for the clock: a deadline of a connection. */
 interface Deadline {
   readonly at: number;
@@ -19,7 +53,7 @@ interface Connection {
  * Pauses end by themselves, and take the clock with them; deadlines wait for it. So a test sees every retry that
  * happens within 30 s, and takes milliseconds.
  */
-export class TestHost implements Host {
+export class TestHost extends NodeFiles implements Host {
   /** Milliseconds since the test began. */
   elapsed = 0;
   /** Called at the end of every pause, with the time that it is then; the clock stands still meanwhile. */
@@ -95,37 +129,6 @@ export class TestHost implements Host {
 
   close(descriptor: number): void {
     this.#connection(descriptor).socket.destroy();
-  }
-
-  encode(text: string): Uint8Array {
-    return new TextEncoder().encode(text);
-  }
-
-  decode(bytes: Uint8Array): string | undefined {
-    try {
-      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-    } catch (error) {
-      if (error instanceof TypeError) return undefined;
-      throw error;
-    }
-  }
-
-  modified(path: string): number | undefined {
-    return statSync(path, { throwIfNoEntry: false })?.mtimeMs;
-  }
-
-  create(path: string, text: string): void {
-    writeFileSync(path, text, { flag: 'wx', mode: 0o600, flush: true });
-  }
-
-  rename(from: string, to: string): void {
-    renameSync(from, to);
-  }
-
-  syncDirectory(path: string): void {
-    const descriptor = openSync(path, 'r');
-    fsyncSync(descriptor);
-    closeSync(descriptor);
   }
 
   #connection(descriptor: number): Connection {

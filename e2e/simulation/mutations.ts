@@ -1,0 +1,182 @@
+/**
+ * Planted bugs, each a change of the product's source that a tired person might make. The test applies them to a copy
+ * (mutate.ts): the product has no switch for any of them.
+ */
+
+export interface Mutation {
+  /** What is wrong with it, in a few words. */
+  readonly name: string;
+  /** Relative to the root. */
+  readonly file: string;
+  /** Must be there exactly once. */
+  readonly find: string;
+  readonly replace: string;
+  /** One of the seeds that find it, to be looked at first: it only saves time. */
+  readonly seed: number;
+}
+
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'collection by name: whichever pod has the name counts as the owner',
+    file: 'operator/liveness.ts',
+    find: 'return hasUid(pod.metadata, uid);',
+    replace: 'return hasUid(pod.metadata, uid) || pod.metadata.name !== undefined;',
+    seed: 12,
+  },
+  {
+    name: 'collection without a live read',
+    file: 'operator/orphans.ts',
+    find: 'const reason = await this.#confirm(subjectOf(reservation.spec), signal);',
+    replace: 'const reason: GoneReason | undefined = seeming;',
+    seed: 3,
+  },
+  {
+    name: 'collection without a grace, and without a live read',
+    file: 'operator/orphans.ts',
+    find: 'const rest = candidate.since + graceMs - clock.monotonic();',
+    replace: 'const rest = 0;',
+    seed: 3,
+  },
+  {
+    name: 'deletes with the uid but without the resourceVersion (operator: cooldown over)',
+    file: 'operator/sweep.ts',
+    find: '{ preconditions: { uid, resourceVersion }, signal }',
+    replace: '{ preconditions: { uid }, signal }',
+    seed: 117,
+  },
+  {
+    name: 'rebind does not test the containerID, nor release',
+    file: 'ipam/reservation.ts',
+    find: "    { op: 'test', path: '/spec/owner/containerID', value: owner.containerID },\n",
+    replace: '',
+    seed: 4,
+  },
+  {
+    name: 'a release tests only that it is Bound: DEL without a check of the owner',
+    file: 'ipam/reservation.ts',
+    find: "  return [\n    stateIs('Bound'),\n    ...who,",
+    replace:
+      "  if (step === 'release') return [stateIs('Bound')];\n  return [\n    stateIs('Bound'),\n    ...who,",
+    seed: 4,
+  },
+  {
+    name: 'deletes without preconditions (agent)',
+    file: 'plugin/agent/giveback.ts',
+    find: '{ preconditions, timeoutMs: WRITE_TIMEOUT_MS }',
+    replace: '{ timeoutMs: WRITE_TIMEOUT_MS }',
+    seed: 15,
+  },
+  {
+    name: 'the intent is not journalled before the write',
+    file: 'plugin/agent/writer.ts',
+    find: "this.#options.journal.append({ t: 'intent', intent });",
+    replace: '',
+    seed: 105,
+  },
+  {
+    name: 'a release that the API has not got is forgotten',
+    file: 'plugin/agent/release.ts',
+    find: '    if (!finished) {\n      this.#queue.addAfter(key, FIRST_RETRY_MS);\n    }',
+    replace: '',
+    seed: 3,
+  },
+  {
+    name: 'the journal is written after the answer',
+    file: 'plugin/agent/outcome.ts',
+    find: '      this.#options.journal.append({',
+    replace: '      setImmediate((record: JournalRecord) => this.#options.journal.append(record), {',
+    seed: 9,
+  },
+  {
+    name: 'the answer is not journalled',
+    file: 'plugin/agent/outcome.ts',
+    find: '      this.#options.journal.append({',
+    replace: "      if (Number('1') === 0) this.#options.journal.append({",
+    seed: 1,
+  },
+  {
+    name: 'a create that timed out is followed by another candidate',
+    file: 'plugin/agent/settle.ts',
+    find: '        context.doubts.add(intent.name);\n        return { failure: error };',
+    replace: '        return { settled: undefined };',
+    seed: 1,
+  },
+  {
+    name: 'no doubt list',
+    file: 'plugin/agent/doubts.ts',
+    find: '    if (!hasClaim(journal.state, attachmentKey(intent.owner), intent.name)) {\n      await this.#undo(intent);\n    }',
+    replace: '',
+    seed: 72,
+  },
+  {
+    name: 'doubts end at the first look',
+    file: 'plugin/agent/doubts.ts',
+    find: 'export const WATCH_MS = 75_000;',
+    replace: 'export const WATCH_MS = 0;',
+    seed: 57,
+  },
+  {
+    name: 'what a failed ADD has is not given back',
+    file: 'plugin/agent/outcome.ts',
+    find: 'ok: await giveBack.undo(claim, context.owner, origin),',
+    replace: 'ok: origin === "created" || (await giveBack.undo(claim, context.owner, origin)),',
+    seed: 15,
+  },
+  {
+    name: 'a surplus is never released',
+    file: 'plugin/agent/sync.ts',
+    find: '} else if (clock.now() - (sinceMs(live.spec) ?? 0) >= SURPLUS_AGE_MS) {',
+    replace: '} else if (clock.now() < SURPLUS_AGE_MS) {',
+    seed: 50,
+  },
+  {
+    name: 'static pods are judged by metadata.uid',
+    file: 'operator/caches.ts',
+    find: 'return [...present(metadata.uid), ...present(metadata.annotations?.[MIRROR_ANNOTATION])];',
+    replace: 'return present(metadata.uid);',
+    seed: 83,
+  },
+  {
+    name: 'a Terminating pod counts as gone',
+    file: 'operator/liveness.ts',
+    find: "  if (node === undefined) {\n    return 'NodeDeleted';\n  }",
+    replace: "  if (Number('1') === 1) {\n    return 'NodeDeleted';\n  }",
+    seed: 18,
+  },
+  {
+    name: 'a pod on a deleted node counts as gone',
+    file: 'operator/liveness.ts',
+    find: '  if (pod.metadata.deletionTimestamp === undefined) {\n    return undefined;\n  }',
+    replace:
+      '  if (pod.metadata.deletionTimestamp === undefined && node !== undefined) {\n    return undefined;\n  }',
+    seed: 3,
+  },
+  {
+    name: 'held addresses are released as if they had no holder',
+    file: 'ipam/reservation.ts',
+    find: "if (spec.holder !== undefined && spec.holder !== '') return leave(spec, guards, 'Held', now);",
+    replace: '',
+    seed: 12,
+  },
+  {
+    name: 'a cooldown is not waited for',
+    file: 'ipam/reservation.ts',
+    find: "return spec.state === 'Released' && now - firstSeen >= cooldownMs;",
+    replace: "return spec.state === 'Released' && now - firstSeen >= cooldownMs / 10;",
+    seed: 1,
+  },
+  {
+    name: 'a torn last line is not cut off',
+    file: 'plugin/agent/journal.ts',
+    find: '    if (this.#isTorn) {\n      fs.ftruncateSync',
+    replace: '    if (this.#isTorn && this.#bytes < 0) {\n      fs.ftruncateSync',
+    seed: 7,
+  },
+  {
+    name: 'releases that the journal has are not taken up again',
+    file: 'plugin/agent/release.ts',
+    find: '    for (const key of journal.state.releasing.keys()) {\n      this.#queue.add(key);\n    }',
+    replace: '',
+    seed: 1,
+  },
+];

@@ -1,0 +1,252 @@
+/**
+ * What must hold, and what is known to be true: the sandboxes as their runtimes see them, the pods as the API has them,
+ * and after every change of a reservation the question whether the two still fit (docs/architecture.md, "What each part
+ * promises").
+ */
+import { ipPools, ipReservations } from '../../crds/resources.ts';
+import type { IPReservation } from '../../crds/types.ts';
+import { parseDuration } from '../../ipam/duration.ts';
+import { hasUid, nodes, type Pod, pods } from '../../kube/core.ts';
+import type { MemoryApi, MemoryCall } from '../../kube/memory.ts';
+import { OUT_OF_SERVICE_TAINT } from '../../operator/liveness.ts';
+import type { Caller } from './server.ts';
+
+export const NAMESPACE = 'shop';
+/** Milliseconds that an owner must be gone before the operator acts. */
+export const ORPHAN_GRACE_MS = 60_000;
+
+/** A pod as CNI knows it. */
+export interface PodIdentity {
+  readonly name: string;
+  /** K8S_POD_UID: of a static pod the kubelet's hash. */
+  readonly uid: string;
+  readonly node: string;
+  readonly isStatic: boolean;
+}
+
+export interface Sandbox {
+  readonly container: string;
+  readonly pod: PodIdentity;
+  /** live: an ADD has answered success, and no DEL was called since. */
+  state: 'new' | 'live' | 'ended';
+  addresses: readonly string[];
+  /** Its runtime will never send a DEL for it. */
+  isForgotten: boolean;
+}
+
+/** A promise that was broken. */
+export class Violation extends Error {
+  override readonly name = 'Violation';
+}
+
+/** True if the API has this pod on its node, not ended, not given up with its node. */
+export function isAlive(api: MemoryApi, pod: PodIdentity): boolean {
+  const found = podObject(api, pod);
+  if (found === undefined || found.spec?.nodeName !== pod.node) return false;
+  if (found.status?.phase === 'Succeeded' || found.status?.phase === 'Failed') return false;
+  if (found.metadata.deletionTimestamp === undefined) return true;
+  const node = api.objects(nodes).find(({ metadata }) => metadata.name === pod.node);
+  return node !== undefined && node.spec?.taints?.some(({ key }) => key === OUT_OF_SERVICE_TAINT) !== true;
+}
+
+export function podObject(api: MemoryApi, pod: PodIdentity): Pod | undefined {
+  return api.objects(pods).find(({ metadata }) => metadata.name === pod.name && hasUid(metadata, pod.uid));
+}
+
+interface Released {
+  readonly at: number;
+  readonly pool: string;
+}
+
+export class Oracle {
+  readonly #api: MemoryApi;
+  readonly #now: () => number;
+  readonly #note: (text: string) => void;
+  readonly #live = new Map<string, Sandbox>();
+  /** Live sandboxes to the time since when their owner has been gone; 0: for good. */
+  readonly #goneSince = new Map<Sandbox, number>();
+  readonly #released = new Map<string, Released>();
+  /** Names of reservations that people made, with their holder. */
+  readonly #peoples = new Map<string, string | undefined>();
+  /** Every address that a pool has ever given. */
+  readonly usable: Set<string> = new Set();
+  /** Writes that named an attachment's container, by container. */
+  readonly writes: Map<string, number> = new Map();
+  #version = '';
+  #violation: Violation | undefined;
+  /** Looks at reservations so far. */
+  checks = 0;
+
+  constructor(api: MemoryApi, now: () => number, note: (text: string) => void) {
+    this.#api = api;
+    this.#now = now;
+    this.#note = note;
+  }
+
+  /** The first promise that was broken. */
+  get violation(): Violation | undefined {
+    return this.#violation;
+  }
+
+  get live(): ReadonlyMap<string, Sandbox> {
+    return this.#live;
+  }
+
+  /** True if whoever uses the addresses of this sandbox may rely on them. */
+  isProtected(sandbox: Sandbox): boolean {
+    if (sandbox.state !== 'live') return false;
+    const since = this.#goneSince.get(sandbox);
+    if (since === undefined) return true;
+    // A mirror pod that vanishes for a moment is no proof: the kubelet makes it again.
+    return sandbox.pod.isStatic && since > 0 && this.#now() - since < ORPHAN_GRACE_MS;
+  }
+
+  broken(message: string): void {
+    this.#note(`BROKEN: ${message}`);
+    this.#violation ??= new Violation(message);
+  }
+
+  /** A person's reservation, which nobody but the person may take away. */
+  personMade(name: string, holder: string | undefined): void {
+    this.#peoples.set(name, holder);
+  }
+
+  /** An ADD has answered success. */
+  added(sandbox: Sandbox, addresses: readonly string[]): void {
+    for (const other of this.#live.values()) {
+      const both = addresses.find((address) => other.addresses.includes(address));
+      if (both !== undefined && other !== sandbox && this.isProtected(other)) {
+        this.broken(`${both} was given to ${sandbox.container} while ${other.container} has it`);
+      }
+    }
+    for (const address of addresses) {
+      if (!this.usable.has(address)) this.broken(`${address}, given to ${sandbox.container}, is in no pool`);
+    }
+    if (sandbox.state === 'live') {
+      if (String(sandbox.addresses) !== String(addresses)) {
+        this.broken(
+          `ADD of ${sandbox.container} again: ${addresses.join()} instead of ${sandbox.addresses.join()}`,
+        );
+      }
+      return;
+    }
+    sandbox.addresses = addresses;
+    sandbox.state = 'live';
+    this.#live.set(sandbox.container, sandbox);
+    this.podsChanged();
+    this.look('the answer to an ADD');
+  }
+
+  /** The sandbox is no more, or its DEL is called. */
+  ended(sandbox: Sandbox): void {
+    sandbox.state = 'ended';
+    this.#live.delete(sandbox.container);
+    this.#goneSince.delete(sandbox);
+  }
+
+  /** To be called after every change of pods and nodes. */
+  podsChanged(): void {
+    const now = this.#now();
+    for (const sandbox of this.#live.values()) {
+      const since = this.#goneSince.get(sandbox);
+      if (since === 0) continue;
+      if (isAlive(this.#api, sandbox.pod)) {
+        if (since !== undefined && this.isProtected(sandbox)) this.#goneSince.delete(sandbox);
+      } else if (since === undefined || !this.isProtected(sandbox)) {
+        this.#goneSince.set(sandbox, sandbox.pod.isStatic && since === undefined ? Math.max(1, now) : 0);
+      }
+    }
+  }
+
+  /** A call of Berth's is done. */
+  committed({ process }: Caller, call: MemoryCall): void {
+    if (this.#version === this.#api.resourceVersion) return;
+    this.#version = this.#api.resourceVersion;
+    if (call.resource !== ipReservations) return;
+    const text = JSON.stringify(call.object ?? call.patch ?? '');
+    const container = /"containerID":"([^"]+)"/.exec(text)?.[1];
+    if (container !== undefined) this.writes.set(container, (this.writes.get(container) ?? 0) + 1);
+    this.#note(
+      `${process.name}: ${call.verb} ${call.key?.name ?? call.object?.metadata.name}${stateIn(call)}`,
+    );
+    this.look(`${call.verb} ${call.target} of ${process.name}`);
+  }
+
+  /** Compares reservations with what is known. @param after what has just happened */
+  look(after: string): void {
+    this.checks += 1;
+    const all = this.#api.objects(ipReservations);
+    const byAddress = new Map<string, IPReservation>();
+    for (const each of all) {
+      const { network, address } = each.spec;
+      if (byAddress.has(`${network} ${address}`))
+        this.broken(`two reservations of ${address} after ${after}`);
+      byAddress.set(`${network} ${address}`, each);
+    }
+    this.#lookAtLive(byAddress, after);
+    this.#lookAtPeoples(new Map(all.map((each) => [each.metadata.name ?? '', each])), after);
+    this.#lookAtReleased(all, after);
+  }
+
+  #lookAtLive(byAddress: ReadonlyMap<string, IPReservation>, after: string): void {
+    for (const sandbox of this.#live.values()) {
+      if (!this.isProtected(sandbox)) continue;
+      for (const address of sandbox.addresses) {
+        const spec = byAddress.get(`default ${address}`)?.spec;
+        const { containerID, ifname, uid, node } = spec?.owner ?? {};
+        const { container, pod } = sandbox;
+        const isItsOwn =
+          containerID === container && ifname === 'net1' && uid === pod.uid && node === pod.node;
+        if (spec?.state !== 'Bound' || !isItsOwn) {
+          const now = spec === undefined ? 'gone' : `${spec.state} of ${containerID ?? 'nobody'}`;
+          this.broken(`${address} of the live ${container} (pod ${pod.name}) is ${now} after ${after}`);
+        }
+      }
+    }
+  }
+
+  #lookAtPeoples(byName: ReadonlyMap<string, IPReservation>, after: string): void {
+    for (const [name, holder] of this.#peoples) {
+      const spec = byName.get(name)?.spec;
+      if (spec === undefined || spec.state === 'Released' || spec.holder !== holder) {
+        this.broken(`a person's reservation ${name} is ${spec?.state ?? 'gone'} after ${after}`);
+      }
+    }
+  }
+
+  /** A released address rests for its pool's cooldown, or is taken by an ADD. */
+  #lookAtReleased(all: readonly IPReservation[], after: string): void {
+    const now = this.#now();
+    const released = new Map(
+      all.filter(({ spec }) => spec.state === 'Released').map((r) => [r.metadata.uid ?? '', r]),
+    );
+    const present = new Set(all.map(({ metadata }) => metadata.uid ?? ''));
+    for (const [uid, { at, pool }] of this.#released) {
+      if (released.has(uid)) continue;
+      this.#released.delete(uid);
+      const spec = this.#api.objects(ipPools).find(({ metadata }) => metadata.name === pool)?.spec;
+      if (
+        !present.has(uid) &&
+        spec !== undefined &&
+        Math.round(now - at) < parseDuration(spec.cooldown ?? '30s')
+      ) {
+        this.broken(
+          `a released address of ${pool} was free ${Math.round(now - at)} ms later, after ${after}`,
+        );
+      }
+    }
+    for (const [uid, { spec }] of released) {
+      if (!this.#released.has(uid)) this.#released.set(uid, { at: now, pool: spec.pool });
+    }
+  }
+}
+
+function stateIn(call: MemoryCall): string {
+  const text = JSON.stringify(call.patch ?? call.object ?? '');
+  const container =
+    /"containerID":"([^"]+)"/.exec(text)?.[1] ?? /containerID","value":"([^"]+)"/.exec(text)?.[1];
+  const state = /(?:spec\/state","value|"state)":"(Held|Released)"/.exec(
+    text.replace(/"op":"test"[^}]*\}/g, ''),
+  )?.[1];
+  return [state === undefined ? '' : ` ${state}`, container === undefined ? '' : ` ${container}`].join('');
+}

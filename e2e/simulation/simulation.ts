@@ -1,0 +1,119 @@
+/** One run: a schedule is played, then everything is well again, and in the end nothing may be lost or left over. */
+import { ipPools, ipReservations } from '../../crds/resources.ts';
+import { takePendingTimers } from '../../kube/testing/fakeclock.ts';
+import { act } from './actions.ts';
+import { Cluster } from './cluster.ts';
+import { leftovers } from './rest.ts';
+import { describeStep, type Schedule } from './schedule.ts';
+
+/** Milliseconds between two bookmarks of every watch. */
+const BOOKMARK_MS = 55_000;
+/** Milliseconds after which the last write of unknown outcome has happened, and its doubt is over. */
+const SETTLED_MS = 180_000;
+/** Milliseconds at rest after which nothing may be left over: two comparisons of an agent, and the age of a surplus. */
+const REST_LIMIT_MS = 3_000_000;
+const LOOK_MS = 10_000;
+/** Milliseconds at rest after which the operator has taken back what has no owner: the grace and one scan. */
+const COLLECTED_MS = 360_000;
+/** Steps after which an agent may not know of a reservation: that takes the age of a surplus. */
+const FORGETFUL: readonly string[] = ['leftover', 'losePower', 'deleteNode'];
+
+export interface Verdict {
+  /** The promise that was broken; undefined: all held. */
+  readonly violation: string | undefined;
+  readonly steps: number;
+  /** Faults that struck, by kind. */
+  readonly faults: ReadonlyMap<string, number>;
+  /** How often reservations were compared with what is known. */
+  readonly checks: number;
+  /** Milliseconds of simulated time. */
+  readonly simulatedMs: number;
+}
+
+/**
+ * Plays a schedule. The same schedule always ends in the same way.
+ * @param trace gets a line for all that happens
+ */
+export async function run(schedule: Schedule, trace?: (line: string) => void): Promise<Verdict> {
+  const cluster = new Cluster(schedule, trace);
+  const { oracle, time } = cluster;
+  const bookmark = (): void => {
+    cluster.server.memory.bookmark();
+    time.after(BOOKMARK_MS, bookmark);
+  };
+  time.after(BOOKMARK_MS, bookmark);
+  let played = 0;
+  try {
+    await cluster.begin();
+    await time.advance(5_000);
+    for (const step of schedule.steps) {
+      if (oracle.violation !== undefined) break;
+      await time.advance(step.after);
+      cluster.note(`== ${describeStep(step)}`);
+      cluster.count(step.do);
+      await act(cluster, step);
+      played += 1;
+    }
+    if (oracle.violation === undefined) await comeToRest(cluster);
+    return {
+      violation: oracle.violation?.message,
+      steps: played,
+      faults: cluster.struck,
+      checks: oracle.checks,
+      simulatedMs: time.monotonic(),
+    };
+  } finally {
+    cluster.dispose();
+    takePendingTimers();
+  }
+}
+
+async function comeToRest(cluster: Cluster): Promise<void> {
+  const { time, oracle } = cluster;
+  cluster.note('== everything is well from here on');
+  await time.advance(1_000);
+  await heal(cluster);
+  await time.advance(SETTLED_MS);
+  let left = await heal(cluster).then(() => leftovers(cluster));
+  const isForgetful = FORGETFUL.some((what) => cluster.struck.has(what));
+  for (let waited = 0; left.length > 0 && waited < REST_LIMIT_MS; waited += LOOK_MS) {
+    if (waited >= COLLECTED_MS && !isForgetful) {
+      const late = left.filter((line) => line.startsWith('Bound'));
+      if (late.length > 0) oracle.broken(`left for too long: ${late.join('; ')}`);
+    }
+    if (oracle.violation !== undefined) return;
+    await time.advance(LOOK_MS);
+    // One that is being deleted keeps its name until nothing is left of it.
+    for (const pool of cluster.setup.pools) await cluster.createPool(pool);
+    left = leftovers(cluster);
+  }
+  oracle.look('the rest');
+  if (left.length > 0) oracle.broken(`left at rest: ${left.join('; ')}`);
+}
+
+/** Every place is reached again, every program runs, and pools and nodes are there. */
+async function heal(cluster: Cluster): Promise<void> {
+  const { machines, kubelets, operators, setup, server } = cluster;
+  for (const link of cluster.links) link.heal();
+  for (const { wall } of [...machines.values(), ...operators]) wall.offsetMs = 0;
+  for (const node of setup.nodes) {
+    await cluster.createNode(node);
+    await cluster.taint(node, false);
+  }
+  for (const [node, kubelet] of kubelets) {
+    if (!kubelet.isUp) kubelet.powerOn(false);
+    machines.get(node)?.start();
+    kubelet.observe();
+  }
+  for (const pool of setup.pools) await cluster.createPool(pool);
+  operators[1].kill();
+  operators[0].start();
+  for (const manifest of cluster.manifests.values()) await cluster.createMirror(manifest);
+  cluster.note(
+    `pools: ${server.memory
+      .objects(ipPools)
+      .map(({ metadata }) => metadata.name)
+      .join()}`,
+  );
+  cluster.note(`reservations: ${server.memory.objects(ipReservations).length}`);
+}
