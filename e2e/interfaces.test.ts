@@ -143,7 +143,7 @@ describe('interfaces of one pod', () => {
     const refused = await call('ADD', pod, net2);
     expect(codeOf(refused)).toBe(102);
     expect(messageOf(refused)).toMatch(
-      /interface net2: .*10\.1\.0\.13 .*taken: bound to pod default\/greedy \(net1\)/,
+      /interface net2: .*10\.1\.0\.13 .*taken: bound to pod default\/greedy, interface net1,/,
     );
     expect(await cluster.reservations()).toEqual(before);
     await del(pod, net2, net1);
