@@ -12,6 +12,7 @@ import { resolveCniPlugins } from '../e2e/controlplane/assets.ts';
 import { requestDifference } from '../e2e/controlplane/metrics.ts';
 import { type Cluster, startCluster } from '../e2e/harness/cluster.ts';
 import { artefacts } from '../e2e/harness/programs.ts';
+import { connect } from '../kube/client.ts';
 import { type BinaryAlone, measureBinary } from './binary.ts';
 import { peakRssMb, rssMb } from './memory.ts';
 import { SocketClient } from './socketclient.ts';
@@ -26,6 +27,7 @@ const LOADS = [
   { callers: 8, operations: 1000 },
   { callers: 32, operations: 1500 },
 ] as const;
+const ADMIN_LOAD = LOADS[2];
 const BINARY_OPERATIONS = 100;
 const PODS = 100;
 
@@ -83,7 +85,11 @@ async function run(cluster: Cluster, dataDir: string): Promise<Measured> {
   );
   const [pod] = pods;
   if (pod === undefined) throw new Error('no pods');
-  const raw = new RawCreates(cluster.api, pod, () => Date.now());
+  // With the agent's own token: roles, flow control and the admission policy are part of what a create costs it.
+  const agentApi = await connect({ kubeconfig: agent.kubeconfig, userAgent: 'berth-bench' });
+  const raw = new RawCreates(agentApi, pod, 'raw', () => Date.now());
+  // And as the cluster's administrator, to whom none of these applies.
+  const admin = new RawCreates(cluster.api, pod, 'admin', () => Date.now());
   const calls = new AgentCalls(agent, new SocketClient(agent.socket), pods);
   const { directory } = await resolveCniPlugins();
   const hostLocal = join(directory, 'host-local');
@@ -97,6 +103,7 @@ async function run(cluster: Cluster, dataDir: string): Promise<Measured> {
   const byLoad = new Map<number, Rounds>(
     LOADS.map(({ callers }) => [callers, { create: [], add: [], del: [] }]),
   );
+  const adminRounds: Round[] = [];
   const processes: Record<'binary' | 'hostLocal' | 'nothing', Round[]> = {
     binary: [],
     hostLocal: [],
@@ -110,10 +117,12 @@ async function run(cluster: Cluster, dataDir: string): Promise<Measured> {
       rounds?.add.push(add);
       rounds?.del.push(del);
     }
+    adminRounds.push(await admin.run(ADMIN_LOAD.callers, ADMIN_LOAD.operations));
     processes.binary.push(await calls.runBinary(artefacts.binary, BINARY_OPERATIONS));
     processes.hostLocal.push(runHostLocal(hostLocal, dataDir, round * BINARY_OPERATIONS, BINARY_OPERATIONS));
     processes.nothing.push(runNothing(BINARY_OPERATIONS));
     await raw.clean();
+    await admin.clean();
     say(`round ${round + 1} of ${ROUNDS} done`);
   }
   const requests = await countRequests(cluster, calls);
@@ -126,10 +135,12 @@ async function run(cluster: Cluster, dataDir: string): Promise<Measured> {
     );
   }
   rows.push(
+    summarise('create/admin', ADMIN_LOAD.callers, adminRounds, byLoad.get(ADMIN_LOAD.callers)?.create),
     summarise('add/binary', 1, processes.binary, byLoad.get(1)?.create),
     summarise('host-local/binary', 1, processes.hostLocal),
     summarise('true/binary', 1, processes.nothing),
   );
+  await agentApi.close();
   return {
     rows,
     requestsPerAdd: requests.perAdd,

@@ -13,8 +13,6 @@ import { measure } from './load.ts';
 import type { SocketClient } from './socketclient.ts';
 import { percentile, type Round } from './stats.ts';
 
-/** The network of the raw creates: their addresses must not be in the agent's way. */
-const RAW_NETWORK = 'raw';
 const RAW_POOL = 'raw';
 const FIRST_ADDRESS = 0x0b_00_00_00n;
 
@@ -53,12 +51,15 @@ export function runProcesses(program: string, calls: readonly CniCall[]): Round 
 export class RawCreates {
   readonly #api: Api;
   readonly #pod: TestPod;
+  readonly #network: string;
   readonly #now: () => number;
   #used = 0;
 
-  constructor(api: Api, pod: TestPod, now: () => number) {
+  /** @param network of the addresses: they must not be in the way of the agent, or of other raw creates */
+  constructor(api: Api, pod: TestPod, network: string, now: () => number) {
     this.#api = api;
     this.#pod = pod;
+    this.#network = network;
     this.#now = now;
   }
 
@@ -72,7 +73,9 @@ export class RawCreates {
 
   /** Removes what `run` made since the last call. Not measured. */
   async clean(): Promise<void> {
-    const { items } = await this.#api.list(ipReservations, { fieldSelector: `spec.network=${RAW_NETWORK}` });
+    const { items } = await this.#api.list(ipReservations, {
+      fieldSelector: `spec.network=${this.#network}`,
+    });
     await measure(16, items.length, async (index) => {
       await this.#api.delete(ipReservations, { name: items[index]?.metadata.name ?? '' });
     });
@@ -84,9 +87,9 @@ export class RawCreates {
     return {
       apiVersion: 'ipam.berth.dev/v1alpha1',
       kind: 'IPReservation',
-      metadata: { name: reservationName(RAW_NETWORK, address) },
+      metadata: { name: reservationName(this.#network, address) },
       spec: bindNew({
-        network: RAW_NETWORK,
+        network: this.#network,
         address,
         pool: RAW_POOL,
         owner: {
