@@ -78,7 +78,7 @@ async function compile(compiler: string, args: readonly string[]): Promise<void>
 async function engineObjects(architecture: Architecture, compiler: string): Promise<string[]> {
   const sources = globSync('*.c', { cwd: engine }).toSorted();
   const hash = createHash('sha256').update(FLAGS.join(' '));
-  // Another compiler makes other objects.
+  // Another compiler makes other objects; one that is not there is reported by its first use, below.
   hash.update((await run(compiler, ['--version']).catch(() => ({ stdout: '' }))).stdout);
   for (const file of globSync('*.{c,h}', { cwd: engine }).toSorted()) {
     hash.update(`${file}\0`).update(readFileSync(join(engine, file)));

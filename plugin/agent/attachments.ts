@@ -72,9 +72,7 @@ export class Attachments {
       const { result, stale } = await this.#addInOrder(request, arrival);
       // Sandboxes of this interface that nobody has any more, and whose DEL never came.
       for (const key of stale) {
-        await this.#options.lock.run(key, async () => {
-          this.#options.releaser.accept(key);
-        });
+        await this.#releaseLater(key);
       }
       return result;
     } finally {
@@ -133,8 +131,11 @@ export class Attachments {
 
   /** Accepts a DEL that was acknowledged before; its addresses go back in the background. */
   async delLater(id: AttachmentId): Promise<void> {
-    const key = attachmentKey(id);
-    await this.#options.lock.run(key, async () => {
+    await this.#releaseLater(attachmentKey(id));
+  }
+
+  #releaseLater(key: string): Promise<void> {
+    return this.#options.lock.run(key, async () => {
       this.#options.releaser.accept(key);
     });
   }
