@@ -57,9 +57,9 @@ test('live addresses that a restored etcd has lost are reserved again before the
   };
 
   await addAll(part(0, BEFORE));
-  const backup = await cluster.controlPlane.backupEtcd();
+  const snapshot = await cluster.controlPlane.snapshot();
   await addAll(part(BEFORE, BEFORE + AFTER));
-  await cluster.controlPlane.restoreEtcd(backup);
+  await cluster.controlPlane.restore(snapshot);
 
   // node-1 is asked for addresses at once, node-2 is left alone: its watches tell it.
   const own = part(0, BEFORE + AFTER, 'node-1').map(({ uid }) => had.get(uid) ?? '');

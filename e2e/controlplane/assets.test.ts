@@ -3,12 +3,25 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type AssetOptions, resolveAssets, resolveCniPlugins, resolveMultus } from './assets.ts';
+import {
+  type AssetOptions,
+  resolveAssets,
+  resolveCniPlugins,
+  resolveEtcdTools,
+  resolveMultus,
+} from './assets.ts';
 import { AssetsError, cacheRoot } from './assetset.ts';
 import { envtestRelease, type Fetch } from './download.ts';
 import { silentProgress } from './progress.ts';
 import { type Run, RunError, run } from './run.ts';
-import { CNI_PLUGINS, CONTROL_PLANE_BINARIES, KUBERNETES_VERSION, MULTUS_VERSION } from './versions.ts';
+import {
+  CNI_PLUGINS,
+  CONTROL_PLANE_BINARIES,
+  ETCD_TOOLS,
+  ETCD_VERSION,
+  KUBERNETES_VERSION,
+  MULTUS_VERSION,
+} from './versions.ts';
 
 let directory: string;
 
@@ -57,7 +70,7 @@ function fakeGo(version: string, made: string[][] = []): Run {
       else
         await programs(
           out,
-          args.slice(args.indexOf('-o') + 2).map((p) => basename(p)),
+          args.slice(args.indexOf('-o') + 2).map((p) => basename(p.replace(/\/v\d+$/, ''))),
           'built',
         );
     }
@@ -174,9 +187,47 @@ describe('the reference CNI plugins', () => {
   });
 });
 
+function sha256Of(archive: Buffer): string {
+  return createHash('sha256').update(archive).digest('hex');
+}
+
+describe('etcdctl and etcdutl', () => {
+  const name = `etcd-v${ETCD_VERSION}-linux-amd64.tar.gz`;
+
+  test('come from the directory that is named, which need not be that of the control plane', async () => {
+    const KUBEBUILDER_ASSETS = await programs(join(directory, 'control-plane'), CONTROL_PLANE_BINARIES);
+    const ETCD_TOOLS_BIN = await programs(join(directory, 'tools'), ETCD_TOOLS);
+    const found = await resolveEtcdTools(options({ env: { KUBEBUILDER_ASSETS, ETCD_TOOLS_BIN } }));
+    expect(found).toEqual({
+      etcdctl: join(ETCD_TOOLS_BIN, 'etcdctl'),
+      etcdutl: join(ETCD_TOOLS_BIN, 'etcdutl'),
+    });
+  });
+
+  test("come from etcd's release archive, without its server, and next time from the cache", async () => {
+    const archive = await archiveOf(['etcd', ...ETCD_TOOLS]);
+    const fetch = serve({ SHA256SUMS: `${sha256Of(archive)}  ${name}\n`, [name]: archive });
+    const found = await resolveEtcdTools(options({ run, fetch }));
+    expect(await readFile(found.etcdutl, 'utf8')).toBe('downloaded');
+    expect((await readdir(join(found.etcdutl, '..'))).toSorted()).toEqual(['ORIGIN', ...ETCD_TOOLS]);
+    expect(await resolveEtcdTools(options())).toEqual(found);
+  });
+
+  test('are built with Go, in exactly the version wanted, where they cannot be downloaded', async () => {
+    const made: string[][] = [];
+    const found = await resolveEtcdTools(options({ run: fakeGo('1.26.0', made) }));
+    expect(await readFile(found.etcdctl, 'utf8')).toBe('built');
+    expect(made).toContainEqual([
+      'mod',
+      'edit',
+      `-require=go.etcd.io/etcd/etcdctl/v3@v${ETCD_VERSION}`,
+      `-require=go.etcd.io/etcd/etcdutl/v3@v${ETCD_VERSION}`,
+    ]);
+  });
+});
+
 describe('Multus', () => {
   const name = `multus-cni_${MULTUS_VERSION}_linux_amd64.tar.gz`;
-  const digestOf = (archive: Buffer): string => createHash('sha256').update(archive).digest('hex');
 
   test('comes from the directory that is named', async () => {
     const given = await programs(join(directory, 'given'), ['multus']);
@@ -186,7 +237,7 @@ describe('Multus', () => {
 
   test('comes from the release archive, checked by its line of the checksums, and next time from the cache', async () => {
     const archive = await archiveOf(['multus', 'multus-daemon']);
-    const checksums = `00ff  multus-cni_${MULTUS_VERSION}_linux_arm64.tar.gz\n${digestOf(archive)}  ${name}\n`;
+    const checksums = `00ff  multus-cni_${MULTUS_VERSION}_linux_arm64.tar.gz\n${sha256Of(archive)}  ${name}\n`;
     const found = await resolveMultus(
       options({ run, fetch: serve({ 'checksums.txt': checksums, [name]: archive }) }),
     );

@@ -1,7 +1,7 @@
 /**
  * Finds, fetches or builds the programs that tests, quickstart and benchmarks start.
  *
- * - In this order: the environment (KUBEBUILDER_ASSETS; CNI_BIN; MULTUS_BIN), the cache, a published archive, a build
+ * - In this order: the environment (KUBEBUILDER_ASSETS; ETCD_TOOLS_BIN; CNI_BIN; MULTUS_BIN), the cache, a published archive, a build
  *   through the Go module proxy.
  * - The cache has one directory for each version, filled beside it and then renamed: it is whole or absent.
  * - Two processes do not build the same thing at once; the second waits and takes what the first made.
@@ -14,6 +14,7 @@ import {
   type Download,
   downloadCniPlugins,
   downloadEnvtest,
+  downloadEtcd,
   downloadMultus,
   type Fetch,
 } from './download.ts';
@@ -21,6 +22,7 @@ import {
   buildCniPlugins,
   buildCnitool,
   buildEtcd,
+  buildEtcdTools,
   buildKubernetes,
   buildMultus,
   type GoBuild,
@@ -33,6 +35,7 @@ import {
   CNI_PLUGINS_VERSION,
   CNI_VERSION,
   CONTROL_PLANE_BINARIES,
+  ETCD_TOOLS,
   ETCD_VERSION,
   KUBERNETES_VERSION,
   MULTUS_VERSION,
@@ -53,6 +56,12 @@ export interface ControlPlaneAssets {
   readonly kubeApiserver: string;
   readonly etcd: string;
   readonly kubectl: string;
+}
+
+/** Paths of the programs that save and restore snapshots of etcd. */
+export interface EtcdTools {
+  readonly etcdctl: string;
+  readonly etcdutl: string;
 }
 
 /** The reference CNI plugins' directory, and the path of cnitool. */
@@ -151,6 +160,32 @@ export async function resolveAssets(options: AssetOptions = {}): Promise<Control
     etcd: join(directory, 'etcd'),
     kubectl: join(directory, 'kubectl'),
   };
+}
+
+/**
+ * etcdctl and etcdutl, which the envtest archive does not contain. The variable ETCD_TOOLS_BIN names a directory that has
+ * both.
+ * @throws AssetsError that lists every way that was tried and why it failed.
+ */
+export async function resolveEtcdTools(options: AssetOptions = {}): Promise<EtcdTools> {
+  const filled = withDefaults(options);
+  const directory = await resolveSet(
+    {
+      name: `etcd tools ${ETCD_VERSION}`,
+      cacheName: `etcd-tools-${ETCD_VERSION}-linux-${filled.goArch}`,
+      binaries: ETCD_TOOLS,
+      variable: 'ETCD_TOOLS_BIN',
+      ways: [
+        archiveWay(filled, "etcd's release archive", ETCD_TOOLS, (download) =>
+          downloadEtcd(download, ETCD_VERSION, filled.goArch),
+        ),
+        goWay(filled, ETCD_TOOLS.join(' and '), buildEtcdTools),
+      ],
+    },
+    filled.env,
+    filled.progress,
+  );
+  return { etcdctl: join(directory, 'etcdctl'), etcdutl: join(directory, 'etcdutl') };
 }
 
 /**

@@ -61,6 +61,37 @@ describe('a control plane', () => {
     );
   });
 
+  test.each([
+    ['at the revision of the snapshot', {}],
+    ['with bumped revisions', { bumpRevision: 1_000_000_000 }],
+    ['at the revision of the snapshot, under an API server that goes on', { keepApiServer: true }],
+    [
+      'with bumped revisions, under an API server that goes on',
+      { bumpRevision: 1_000_000_000, keepApiServer: true },
+    ],
+  ])('forgets what came after a snapshot that is restored %s', async (_how, options) => {
+    const versionNow = async (): Promise<number> => {
+      const { body } = await first.post('/api/v1/namespaces/default/configmaps', {
+        metadata: { generateName: 'version-' },
+      });
+      return Number((JSON.parse(body) as { metadata: { resourceVersion: string } }).metadata.resourceVersion);
+    };
+    const name = ['snapshot', ...Object.keys(options)].join('-').toLowerCase();
+    await first.kubectl(['create', 'namespace', `${name}-before`]);
+    const snapshot = await first.snapshot();
+    const pid = first.apiServerPid;
+    await first.kubectl(['create', 'namespace', name]);
+    const before = await versionNow();
+    await first.restore(snapshot, options);
+    await expect(first.kubectl(['get', 'namespace', name])).rejects.toThrow(/NotFound/);
+    expect(await first.kubectl(['get', 'namespace', `${name}-before`, '-o', 'name'])).toBe(
+      `namespace/${name}-before\n`,
+    );
+    // An API server that starts writes a little of its own.
+    expect((await versionNow()) > before + 1_000_000).toBe('bumpRevision' in options);
+    expect(first.apiServerPid === pid).toBe('keepApiServer' in options);
+  });
+
   test('counts requests by verb, resource and code', async () => {
     const before = await second.countRequests();
     await second.kubectl(['create', 'configmap', 'counted', '--from-literal=a=b']);

@@ -7,7 +7,7 @@
  *   killed parent left is removed by the next start.
  * - Data does not survive a crash of the machine: etcd runs without fsync unless asked otherwise.
  */
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ControlPlaneAssets, resolveAssets } from './assets.ts';
@@ -17,6 +17,8 @@ import { SYSTEM_NAMESPACE, type Tokens, type UserName, writeIdentity, writeKubec
 import {
   again,
   caFileOf,
+  etcdDataOf,
+  etcdMemberOf,
   launchApiServer,
   launchEtcd,
   launchWithFreePorts,
@@ -26,6 +28,7 @@ import {
 } from './launch.ts';
 import { parseRequestCounts, type RequestCount } from './metrics.ts';
 import { run, tail } from './run.ts';
+import { type RestoreOptions, restoreSnapshot, saveSnapshot } from './snapshot.ts';
 
 /** How a control plane is started. */
 export interface ControlPlaneOptions {
@@ -57,6 +60,7 @@ export class ControlPlane {
   readonly directory: string;
   #state: State;
   readonly #log: (line: string) => void;
+  #snapshots = 0;
 
   /** @internal use startControlPlane */
   constructor(directory: string, state: State, log: (line: string) => void) {
@@ -176,26 +180,32 @@ export class ControlPlane {
     await this.startEtcd();
   }
 
-  /** A copy of etcd's data, made while etcd is down; the API server fails its calls meanwhile. @returns its path */
-  async backupEtcd(): Promise<string> {
-    const backup = join(this.directory, 'etcd-backup');
-    await rm(backup, { recursive: true, force: true });
-    await this.killEtcd();
-    await cp(join(this.directory, 'etcd'), backup, { recursive: true });
-    await this.startEtcd();
-    return backup;
+  /** Saves a snapshot of the running etcd (`etcdctl snapshot save`). @returns its path @throws RunError */
+  async snapshot(): Promise<string> {
+    this.#snapshots += 1;
+    const file = join(this.directory, `etcd-${this.#snapshots}.snapshot`);
+    await rm(file, { force: true });
+    await saveSnapshot(this.etcdUrl, file);
+    return file;
   }
 
-  /** Puts a backup in the place of etcd's data, as after a disaster: both servers start anew, and what came after it never was. */
-  async restoreEtcd(backup: string): Promise<void> {
-    await this.killApiServer();
+  /**
+   * Puts a snapshot in the place of etcd's data (`etcdutl snapshot restore`), as after a disaster: what came after it never
+   * was. Waits until the API server is ready.
+   * @param snapshot what `snapshot` returned; it stays and can be restored again
+   * @throws RunError
+   */
+  async restore(snapshot: string, options: RestoreOptions = {}): Promise<void> {
+    const data = etcdDataOf(this.directory);
+    const { keepApiServer = false, bumpRevision } = options;
+    if (!keepApiServer) await this.killApiServer();
     await this.killEtcd();
-    const data = join(this.directory, 'etcd');
     await rm(data, { recursive: true });
-    await cp(backup, data, { recursive: true });
+    await restoreSnapshot(snapshot, data, etcdMemberOf(this.#state.ports), bumpRevision);
     const etcd = await again(() => launchEtcd(this.directory, this.#state));
     await this.#save({ ...this.#state, etcd });
-    await this.startApiServer();
+    if (keepApiServer) await waitReady(this.directory, this.#state, this.#state.tokens.admin);
+    else await this.startApiServer();
   }
 
   /** Stops both and removes the directory. */

@@ -170,18 +170,39 @@ export async function downloadCniPlugins(
   return fetchArchive(download, url, { algorithm: 'sha512', hex: published.trim().split(/\s+/)[0] ?? '' });
 }
 
-/** Multus' release archive, whose digest is a line of the release's checksums.txt. @param arch Go's name: amd64, arm64 */
-export async function downloadMultus(
+/**
+ * An archive of a GitHub release whose digest is a line of a list in the same release.
+ * @param sums that list's name; its lines are as sha256sum prints them: the digest, two spaces, the name.
+ */
+async function fetchListed(
+  download: Download,
+  base: string,
+  archive: string,
+  sums: string,
+): Promise<ReadonlyMap<string, string>> {
+  const list = `${base}/${sums}`;
+  const lines = (await get(download.fetch, list, download.step)).toString('utf8').split('\n');
+  const hex = lines.map((line) => line.trim().split(/\s+/)).find(([, name]) => name === archive)?.[0];
+  if (hex === undefined) throw new Error(`${list}: has no line for ${archive}`);
+  return fetchArchive(download, `${base}/${archive}`, { algorithm: 'sha256', hex });
+}
+
+/** Multus' release archive. @param arch Go's name: amd64, arm64 */
+export function downloadMultus(
   download: Download,
   version: string,
   arch: string,
 ): Promise<ReadonlyMap<string, string>> {
   const base = `https://github.com/k8snetworkplumbingwg/multus-cni/releases/download/v${version}`;
-  const archive = `multus-cni_${version}_linux_${arch}.tar.gz`;
-  const checksums = `${base}/checksums.txt`;
-  const lines = (await get(download.fetch, checksums, download.step)).toString('utf8').split('\n');
-  // As sha256sum prints it: the digest, two spaces, the name.
-  const hex = lines.map((line) => line.trim().split(/\s+/)).find(([, name]) => name === archive)?.[0];
-  if (hex === undefined) throw new Error(`${checksums}: has no line for ${archive}`);
-  return fetchArchive(download, `${base}/${archive}`, { algorithm: 'sha256', hex });
+  return fetchListed(download, base, `multus-cni_${version}_linux_${arch}.tar.gz`, 'checksums.txt');
+}
+
+/** etcd's release archive, which has etcdctl and etcdutl too. @param arch Go's name: amd64, arm64 */
+export function downloadEtcd(
+  download: Download,
+  version: string,
+  arch: string,
+): Promise<ReadonlyMap<string, string>> {
+  const base = `https://github.com/etcd-io/etcd/releases/download/v${version}`;
+  return fetchListed(download, base, `etcd-v${version}-linux-${arch}.tar.gz`, 'SHA256SUMS');
 }

@@ -1,4 +1,4 @@
-/** Builds the control plane, the reference CNI plugins and Multus through the Go module proxy. */
+/** Builds the control plane, etcd's tools, the reference CNI plugins and Multus through the Go module proxy. */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Step } from './progress.ts';
@@ -7,6 +7,7 @@ import {
   CNI_PLUGINS,
   CNI_PLUGINS_VERSION,
   CNI_VERSION,
+  ETCD_TOOLS,
   ETCD_VERSION,
   GO_MINIMUM,
   KUBERNETES_VERSION,
@@ -154,6 +155,14 @@ export async function buildEtcd(build: GoBuild): Promise<void> {
     join(build.outDirectory, 'etcd'),
     'go.etcd.io/etcd/server/v3',
   );
+}
+
+/** etcdctl and etcdutl: modules of their own, whose roots are their main packages. */
+export async function buildEtcdTools(build: GoBuild): Promise<void> {
+  const modules = ETCD_TOOLS.map((name) => `go.etcd.io/etcd/${name}/v3`);
+  const module = await GoModule.create(build, 'etcdtools');
+  await module.go('mod', 'edit', ...modules.map((path) => `-require=${path}@v${ETCD_VERSION}`));
+  await module.compile('-s -w', modules);
 }
 
 const PLUGIN_FOLDERS: Readonly<Record<(typeof CNI_PLUGINS)[number], string>> = {

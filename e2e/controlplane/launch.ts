@@ -55,18 +55,28 @@ function logFileOf(directory: string, component: Component): string {
   return join(directory, `${component}.log`);
 }
 
+/** etcd's data. */
+export function etcdDataOf(directory: string): string {
+  return join(directory, 'etcd');
+}
+
+/** Who etcd is in its cluster of one; its data knows it by that. */
+export function etcdMemberOf(ports: Ports): { readonly name: string; readonly peerUrl: string } {
+  return { name: 'berth', peerUrl: `http://127.0.0.1:${ports.etcdPeer}` };
+}
+
 /** Starts etcd and waits until it answers. */
 export function launchEtcd(directory: string, launch: Launch): Promise<ProcessId> {
   const client = `http://127.0.0.1:${launch.ports.etcdClient}`;
-  const peer = `http://127.0.0.1:${launch.ports.etcdPeer}`;
+  const { name, peerUrl: peer } = etcdMemberOf(launch.ports);
   return startAndWatch(directory, 'etcd', launch.assets.etcd, launch, [
-    '--name=berth',
-    `--data-dir=${join(directory, 'etcd')}`,
+    `--name=${name}`,
+    `--data-dir=${etcdDataOf(directory)}`,
     `--listen-client-urls=${client}`,
     `--advertise-client-urls=${client}`,
     `--listen-peer-urls=${peer}`,
     `--initial-advertise-peer-urls=${peer}`,
-    `--initial-cluster=berth=${peer}`,
+    `--initial-cluster=${name}=${peer}`,
     ...(launch.fsync ? [] : ['--unsafe-no-fsync']),
   ]);
 }
@@ -220,7 +230,7 @@ export async function launchWithFreePorts(
     } catch (error) {
       if (!(error instanceof PortTakenError) || tries === PORT_TRIES) throw error;
       // etcd's data names its peer port.
-      await rm(join(directory, 'etcd'), { recursive: true, force: true });
+      await rm(etcdDataOf(directory), { recursive: true, force: true });
     }
   }
 }

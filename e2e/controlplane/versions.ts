@@ -2,7 +2,7 @@
 
 /** Kubernetes: kube-apiserver and kubectl. */
 export const KUBERNETES_VERSION = '1.35.4';
-/** etcd's server. */
+/** etcd's server, etcdctl and etcdutl. */
 export const ETCD_VERSION = '3.6.6';
 /** The reference CNI plugins. */
 export const CNI_PLUGINS_VERSION = '1.9.1';
@@ -15,5 +15,7 @@ export const GO_MINIMUM = '1.25';
 
 /** What a control plane consists of. */
 export const CONTROL_PLANE_BINARIES = ['kube-apiserver', 'etcd', 'kubectl'] as const;
+/** What snapshots of etcd are made and restored with: since etcd 3.6 it takes both. */
+export const ETCD_TOOLS = ['etcdctl', 'etcdutl'] as const;
 /** The reference plugins that the journeys use. */
 export const CNI_PLUGINS = ['bridge', 'macvlan', 'host-local', 'loopback', 'ptp', 'static'] as const;
