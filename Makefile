@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build test lint bench bench-operator fuzz simulate e2e clean preflight
+.PHONY: help quickstart quickstart-down build image test lint bench bench-operator fuzz simulate e2e clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -19,8 +19,11 @@ quickstart: build ## Two simulated nodes on this machine, with pods that get add
 quickstart-down: node_modules/.stamp ## Remove every trace of the quickstart
 	@$(node) e2e/quickstart/down.ts
 
-build: node_modules/.stamp ## Build dist/: the CNI binary, the agent and the operator
+build: node_modules/.stamp ## Build dist/: the CNI binary, agent, operator and installer
 	@$(node) hack/build.ts
+
+image: build ## dist/image-*.tar for docker load and kind load: ARCH="amd64 arm64", by default this machine's
+	@$(node) hack/image.ts $(ARCH)
 
 test: build lint ## Everything: build, lint, unit and integration tests on a real API server
 	@hack/preflight test

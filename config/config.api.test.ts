@@ -19,7 +19,7 @@ function apply(file: string): Promise<string> {
 beforeAll(async () => {
   controlPlane = await startControlPlane({ name: 'config' });
   await controlPlane.applyCrds();
-  await apply('namespace.yaml');
+  await apply('namespace/namespace.yaml');
   await apply('rbac');
 });
 

@@ -3,7 +3,8 @@
  *
  *   berth                     the CNI binary for this machine, a copy of one of the next two
  *   berth-linux-{amd64,arm64} the CNI binary: plugin/cni with a JavaScript engine, one static file (binary.ts)
- *   {agent,operator}.mjs      the two programs for Node 24, bundled, each with its source map
+ *   {agent,operator,install}.mjs
+ *                             the programs for Node 24, bundled, each with its source map
  *
  * A target is skipped while its inputs and its output are those of the last build. Every output is written beside
  * its place and moved into it, so that an interrupted build leaves the old one.
@@ -186,6 +187,7 @@ async function main(): Promise<void> {
     hostCopy(host),
     program('agent', 'plugin/agent/main.ts'),
     program('operator', 'operator/main.ts'),
+    program('install', 'plugin/install/main.ts'),
   ];
   const wanted = process.argv.slice(2);
   const unknown = wanted.filter((name) => !all.some((target) => target.output === name));

@@ -40,6 +40,7 @@ export const RULES: readonly DirectionRule[] = [
     own: ['ipam', 'kube', 'crds', 'process', 'plugin/protocol.ts'],
     packages: ['node:', 'zod', 'pino', 'prom-client'],
   },
+  { from: 'plugin/install', own: ['process'], packages: ['node:', 'zod'] },
   {
     from: 'operator',
     own: ['ipam', 'kube', 'crds', 'process'],

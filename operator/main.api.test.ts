@@ -19,7 +19,7 @@ const children: ChildProcess[] = [];
 beforeAll(async () => {
   plane = await startControlPlane({ name: 'operator-main' });
   await plane.applyCrds();
-  for (const file of ['namespace.yaml', 'rbac/operator.yaml']) {
+  for (const file of ['namespace/namespace.yaml', 'rbac/operator.yaml']) {
     await plane.kubectl(['apply', '-f', join(import.meta.dirname, '../config', file)]);
   }
   kubeconfig = await plane.userKubeconfig('berth-operator');

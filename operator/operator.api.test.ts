@@ -25,7 +25,7 @@ const stops: (() => Promise<void>)[] = [];
 beforeAll(async () => {
   plane = await startControlPlane({ name: 'operator' });
   await plane.applyCrds();
-  for (const file of ['namespace.yaml', 'rbac/operator.yaml']) {
+  for (const file of ['namespace/namespace.yaml', 'rbac/operator.yaml']) {
     await plane.kubectl(['apply', '-f', join(import.meta.dirname, '../config', file)]);
   }
   const kubeconfig = await plane.userKubeconfig('berth-operator');
