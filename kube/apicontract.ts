@@ -349,6 +349,16 @@ export function describeApiContract(implementation: string, setup: () => Promise
         expect(patched.spec.colour).toBe('blue');
       });
 
+      it('tests text whatever characters are in it', async () => {
+        const colour = '<a> & "b" \\ / \u2028 \u2029 \u0001 \b \u007f é 𝕏';
+        const created = await create(fresh(), { colour });
+        const patched = await api.patch(widgets, keyOf(created), [
+          { op: 'test', path: '/spec/colour', value: colour },
+          { op: 'replace', path: '/spec/size', value: 7 },
+        ]);
+        expect(patched.spec).toMatchObject({ colour, size: 7 });
+      });
+
       it('that makes an object which the schema refuses is Invalid, not TestFailed', async () => {
         const created = await create();
         const patch: JsonPatchOperation[] = [{ op: 'replace', path: '/spec/size', value: -1 }];

@@ -1,5 +1,5 @@
 /** How each call of `Api` looks as HTTP, and what its failures mean. Pure. */
-import type { KubeObject, ListOptions, ObjectKey, Resource, WatchEvent } from './api.ts';
+import type { JsonPatchOperation, KubeObject, ListOptions, ObjectKey, Resource, WatchEvent } from './api.ts';
 import { errorOfAnswer, isMutating, oneLine, type Verb } from './apistatus.ts';
 import { ApiError } from './errors.ts';
 import { type HttpRequest, NoAnswer } from './exchange.ts';
@@ -57,6 +57,18 @@ export function listCall(resource: Resource<KubeObject>, options: ListOptions, t
 /** The API server wants kind and apiVersion in every body; callers need not repeat them. */
 export function encode(resource: Resource<KubeObject>, object: KubeObject): string {
   return JSON.stringify({ apiVersion: apiVersionOf(resource), kind: resource.kind, ...object });
+}
+
+/**
+ * A patch as Go's encoding/json would write it, with `<`, `>`, `&`, U+2028 and U+2029 escaped. The API server compares the
+ * text of a tested value, escapes and all, with that of the object, which it has just written itself.
+ */
+export function encodePatch(patch: readonly JsonPatchOperation[]): string {
+  // They occur in strings only.
+  return JSON.stringify(patch).replace(
+    /[<>&\u2028\u2029]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** What a failure that is not an answer means for this call. */

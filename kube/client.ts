@@ -27,6 +27,7 @@ import { errorOfAnswer, oneLine, type Verb } from './apistatus.ts';
 import {
   type Call,
   encode,
+  encodePatch,
   eventOf,
   failureOf,
   JSON_TYPE,
@@ -190,7 +191,7 @@ export class RestApi implements Api {
       {
         ...objectCall('patch', 'PATCH', resource, key, options.subresource),
         contentType: PATCH_TYPE,
-        body: JSON.stringify(patch),
+        body: encodePatch(patch),
       },
       options,
     );
