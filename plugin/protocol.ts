@@ -102,7 +102,7 @@ export function environmentProblem(env: Readonly<Record<string, string | undefin
     return `CNI_CONTAINERID ${JSON.stringify(containerID)} must be letters, digits, "_", "." and "-", and begin with a letter or digit`;
   }
   // U+FFFD: the name was not UTF-8, and two such names would look the same here.
-  const forbidden = /[/:\s\u0085\uFFFD]/.test(ifname) || ifname === '.' || ifname === '..';
+  const forbidden = /[/:\s\u0085\uFFFD]/.test(ifname.toWellFormed()) || ifname === '.' || ifname === '..';
   if (required.includes('CNI_IFNAME') && (forbidden || utf8Length(ifname) > 15)) {
     return `CNI_IFNAME ${JSON.stringify(ifname)} must be 1 to 15 bytes of UTF-8 without "/", ":" and white space, and not "." or ".."`;
   }
