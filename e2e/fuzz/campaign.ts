@@ -4,16 +4,17 @@
  * - Never a crash: the process is the same at the end, and has logged no error.
  * - Never a hang: every call is answered, every connection answered or closed.
  * - Always a valid answer: `validate.ts`.
- * - What is added is given back, so that what the agent still has at the end has no excuse.
+ * - What is added is given back, so that what agent or API server still has afterwards has no excuse.
  */
 import { CNI_ENDPOINT, parseAnswer, SUPPORTED_VERSIONS } from '../../plugin/protocol.ts';
 import { runPlugin, socketRequest } from '../harness/cni.ts';
 import { inParallel } from '../harness/parallel.ts';
 import { artefacts } from '../harness/programs.ts';
+import { waitFor } from '../harness/wait.ts';
 import type { CallInput, FuzzInput, HttpInput } from './input.ts';
 import { exchange } from './rawhttp.ts';
 import { complaintsAbout, type Expectation } from './validate.ts';
-import type { FuzzWorld } from './world.ts';
+import type { FuzzWorld, Leftover } from './world.ts';
 
 /** Milliseconds that the binary takes at most, and some for a busy machine. */
 const LIMIT_MS = 35_000;
@@ -33,9 +34,9 @@ export interface Tally {
   readonly codes: Map<string, number>;
 }
 
-/** An input whose answer was wrong. */
+/** An answer that was wrong, or something left behind, and the inputs that it may come of. */
 export interface Finding {
-  readonly input: FuzzInput;
+  readonly inputs: readonly FuzzInput[];
   readonly complaints: readonly string[];
 }
 
@@ -55,17 +56,22 @@ export class Campaign {
     codes: new Map(),
   };
   readonly findings: Finding[] = [];
+  /** Something was not given back: it would be found after every later batch, too. */
+  isLeftBehind = false;
   readonly #world: FuzzWorld;
   readonly #callers: number;
   #containers = 0;
+  /** The calls of this batch, by the container that they name. */
+  readonly #sent = new Map<string, CallInput[]>();
 
   constructor(world: FuzzWorld, callers: number) {
     this.#world = world;
     this.#callers = callers;
   }
 
-  /** Sends all of them, some at the same time. */
+  /** Sends all of them, some at the same time, and waits until everything is given back. */
   async run(inputs: readonly FuzzInput[]): Promise<void> {
+    this.#sent.clear();
     const lanes = Array.from({ length: this.#callers }, (_, lane) =>
       inputs.filter((_input, i) => i % this.#callers === lane),
     );
@@ -73,6 +79,24 @@ export class Campaign {
       for (const input of lane) await this.#one(input, caller);
     });
     this.#world.assertAlive();
+    await this.#nothingLeft();
+  }
+
+  async #nothingLeft(): Promise<void> {
+    let left: readonly Leftover[] = [];
+    try {
+      await waitFor('everything is given back', async () => {
+        left = await this.#world.left();
+        return left.length === 0;
+      });
+    } catch (error) {
+      if (left.length === 0) throw error;
+      this.isLeftBehind = true;
+    }
+    for (const { where, containerID, entry } of left) {
+      const complaints = [`left behind (${where}): ${JSON.stringify(entry)}`];
+      this.findings.push({ complaints, inputs: this.#sent.get(containerID) ?? [] });
+    }
   }
 
   async #one(input: FuzzInput, caller: number): Promise<void> {
@@ -88,7 +112,7 @@ export class Campaign {
     if (took > LIMIT_MS) complaints.push(`it took ${Math.round(took)} ms`);
     this.tally.slowestMs = Math.max(this.tally.slowestMs, took);
     this.tally.inputs += 1;
-    if (complaints.length > 0) this.findings.push({ input, complaints });
+    if (complaints.length > 0) this.findings.push({ inputs: [input], complaints });
   }
 
   #count(key: string): void {
@@ -130,6 +154,8 @@ export class Campaign {
       text.replace(/\$(?:POD|UID|ID|SOCKET|STATE)/g, (name) => values[name] ?? '');
     const env = Object.fromEntries(Object.entries(input.env).map(([name, value]) => [name, fill(value)]));
     const call = { ...input, env, stdin: input.bytes === true ? input.stdin : fill(input.stdin) };
+    const containerID = env['CNI_CONTAINERID'] ?? '';
+    this.#sent.set(containerID, [...(this.#sent.get(containerID) ?? []), input]);
     if (input.annotations !== undefined) await this.#world.annotate(pod, input.annotations);
     try {
       return await this.#answered(call);

@@ -5,8 +5,12 @@ import { corpus, fuzz, problemsOf, report } from './session.ts';
 import { complaintsAbout, type Expectation } from './validate.ts';
 
 const SEED = Number(process.env['BERTH_FUZZ_SEED'] ?? 20_260);
+/** Milliseconds; half a minute where nothing else runs. */
+const LIMIT_MS = 600_000;
 
-test(`corpus and seed ${SEED}: no crash, no hang, no growth, and every answer is valid`, async () => {
+test(`corpus and seed ${SEED}: no crash, no hang, no growth, and every answer is valid`, {
+  timeout: LIMIT_MS,
+}, async () => {
   const outcome = await fuzz({
     seed: SEED,
     inputs: 2_000,

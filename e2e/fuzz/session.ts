@@ -1,7 +1,6 @@
 /** A whole fuzzing: the corpus, then generated inputs in batches, with progress, memory and a verdict. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { waitFor } from '../harness/wait.ts';
 import { Campaign, type Finding, line, type Tally } from './campaign.ts';
 import { generateBatch } from './generator.ts';
 import type { FuzzInput } from './input.ts';
@@ -56,14 +55,15 @@ export async function fuzz(options: SessionOptions): Promise<Outcome> {
     options.log(`corpus: ${line(campaign.tally)}`);
     let before: Memory | undefined;
     const started = performance.now();
-    for (let done = 0; done < options.inputs && campaign.findings.length < ENOUGH; done += BATCH) {
-      if (done >= options.warmUp) before ??= await rest(world);
+    const isWorthIt = (): boolean => campaign.findings.length < ENOUGH && !campaign.isLeftBehind;
+    for (let done = 0; done < options.inputs && isWorthIt(); done += BATCH) {
+      if (done >= options.warmUp) before ??= await world.memory();
       const size = Math.min(BATCH, options.inputs - done);
       await campaign.run(generateBatch(options.seed, done / BATCH, size, options.binaryShare));
       const rate = Math.round((done + size) / ((performance.now() - started) / 1000));
       options.log(`${done + size} of ${options.inputs}, ${rate}/s: ${line(campaign.tally)}`);
     }
-    const after = await rest(world);
+    const after = await world.memory();
     return {
       tally: campaign.tally,
       findings: campaign.findings,
@@ -75,17 +75,13 @@ export async function fuzz(options: SessionOptions): Promise<Outcome> {
   }
 }
 
-/** Memory in use once the agent has nothing left to do. */
-async function rest(world: FuzzWorld): Promise<Memory> {
-  await waitFor('the agent has given everything back', async () => (await world.attachments()) === 0);
-  return world.memory();
-}
-
 /** What is wrong with an outcome, one text each; nothing if all is well. */
 export function problemsOf({ tally, findings, errors, memory }: Outcome): string[] {
   const growth = growthOf(memory);
   return [
-    ...findings.map(({ input, complaints }) => `${complaints.join('; ')}\n  ${JSON.stringify(input)}`),
+    ...findings.map(({ inputs, complaints }) =>
+      [complaints.join('; '), ...inputs.map((input) => JSON.stringify(input))].join('\n  '),
+    ),
     ...errors.map((text) => `the agent logged an error: ${text}`),
     ...(growth.heap > 64 ? [`the heap has grown by ${growth.heap.toFixed(1)} MB`] : []),
     ...(growth.rss > 64 ? [`the resident memory has grown by ${growth.rss.toFixed(1)} MB`] : []),

@@ -79,7 +79,7 @@ function error(to: Complaints, json: Record<string, unknown>, { cniVersion }: Ex
       `msg has control characters: ${JSON.stringify(msg)}`,
     );
     to.check(
-      !/the agent failed|internal error|unexpected/.test(String(msg)),
+      !/the agent failed|internal error|unexpected: /.test(String(msg)),
       `msg speaks of a fault: ${String(msg)}`,
     );
   }

@@ -31,6 +31,13 @@ export interface Memory {
   readonly rss: number;
 }
 
+/** Something of an attachment that is still there. */
+export interface Leftover {
+  readonly where: string;
+  readonly containerID: string;
+  readonly entry: object;
+}
+
 export class FuzzWorld {
   readonly cluster: Cluster;
   readonly agent: NodeAgent;
@@ -112,10 +119,27 @@ export class FuzzWorld {
     return memory;
   }
 
-  /** Attachments that the agent knows. */
-  async attachments(): Promise<number> {
-    const shown = JSON.parse(await this.agent.show('/v1/attachments')) as { attachments: unknown[] };
-    return shown.attachments.length;
+  /**
+   * What should be nowhere once everything was given back, by the container ID that it names: in the agent's journal live
+   * attachments, releases that are not finished and writes in doubt; in the API server Bound reservations.
+   */
+  async left(): Promise<Leftover[]> {
+    // The agent's own format: lists by name, of things that have an owner.
+    const journal = JSON.parse(await this.agent.show('/v1/attachments')) as Record<
+      string,
+      { owner: { containerID: string } }[]
+    >;
+    const bound = await this.cluster.reservations({ fieldSelector: 'spec.state=Bound' });
+    return [
+      ...Object.entries(journal).flatMap(([where, list]) =>
+        list.map((entry) => ({ where, containerID: entry.owner.containerID, entry })),
+      ),
+      ...[...bound.values()].map((entry) => ({
+        where: 'reservations',
+        containerID: entry.spec.owner?.containerID ?? '',
+        entry,
+      })),
+    ];
   }
 
   stop(): Promise<void> {
