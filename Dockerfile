@@ -20,8 +20,12 @@ COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --chmod=644 dist/agent.mjs /berth/agent.mjs
 COPY --chmod=644 dist/operator.mjs /berth/operator.mjs
 COPY --chmod=644 dist/install.mjs /berth/install.mjs
+COPY --chmod=644 dist/remove.mjs /berth/remove.mjs
+COPY --chmod=644 dist/verify.mjs /berth/verify.mjs
 COPY --chmod=644 dist/agent.mjs.LEGAL.txt /berth/agent.mjs.LEGAL.txt
 COPY --chmod=644 dist/operator.mjs.LEGAL.txt /berth/operator.mjs.LEGAL.txt
+COPY --chmod=644 dist/remove.mjs.LEGAL.txt /berth/remove.mjs.LEGAL.txt
+COPY --chmod=644 dist/verify.mjs.LEGAL.txt /berth/verify.mjs.LEGAL.txt
 COPY --chmod=755 dist/berth-linux-${TARGETARCH} /berth/berth
 COPY --chmod=644 LICENSE /berth/LICENSE
 ENV PATH=/usr/local/bin NODE_ENV=production

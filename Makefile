@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build image test lint bench bench-operator fuzz simulate e2e clean preflight
+.PHONY: help quickstart quickstart-down build image chart test lint bench bench-operator fuzz simulate e2e clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,9 @@ build: node_modules/.stamp ## Build dist/: the CNI binary, agent, operator and i
 
 image: build ## dist/image-*.tar for docker load and kind load: ARCH="amd64 arm64", by default this machine's
 	@$(node) hack/image.ts $(ARCH)
+
+chart: node_modules/.stamp ## dist/berth-*.tgz, the chart, with REPOSITORY=… as where its image is
+	@$(node) hack/chart.ts $(REPOSITORY)
 
 test: build lint ## Everything: build, lint, unit and integration tests on a real API server
 	@hack/preflight test

@@ -77,7 +77,7 @@ describe('YAML', () => {
       } else if (kind === 'NetworkAttachmentDefinition') {
         expectConfigurations((spec as { config: string }).config);
       } else {
-        expect(kind).toMatch(/^(Pod|Namespace|StatefulSet)$/);
+        expect(kind).toMatch(/^(Pod|Namespace|StatefulSet|Kustomization)$/);
       }
     }
   });

@@ -3,7 +3,7 @@
  *
  *   berth                     the CNI binary for this machine, a copy of one of the next two
  *   berth-linux-{amd64,arm64} the CNI binary: plugin/cni with a JavaScript engine, one static file (binary.ts)
- *   {agent,operator,install}.mjs
+ *   {agent,operator,install,remove,verify}.mjs
  *                             the programs for Node 24, bundled, each with its source map
  *
  * A target is skipped while its inputs and its output are those of the last build. Every output is written beside
@@ -89,7 +89,7 @@ const withoutUnusedApis: Plugin = {
 };
 
 function program(name: string, entry: string): Target {
-  const folders = '{ipam,kube,crds,process,plugin,operator}';
+  const folders = '{ipam,kube,crds,process,plugin,operator,lifecycle}';
   return {
     output: `${name}.mjs`,
     entry,
@@ -188,6 +188,8 @@ async function main(): Promise<void> {
     program('agent', 'plugin/agent/main.ts'),
     program('operator', 'operator/main.ts'),
     program('install', 'plugin/install/main.ts'),
+    program('remove', 'lifecycle/removemain.ts'),
+    program('verify', 'lifecycle/verifymain.ts'),
   ];
   const wanted = process.argv.slice(2);
   const unknown = wanted.filter((name) => !all.some((target) => target.output === name));

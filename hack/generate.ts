@@ -1,5 +1,6 @@
 /**
- * Writes what follows from the CRDs: `crds/types.ts` and the field tables under `docs/reference/`.
+ * Writes what follows from the CRDs: `crds/types.ts` and the field tables under `docs/reference/`; and what the chart has
+ * from elsewhere: copies of the kinds, roles and policy, and the values and their reference from its schema.
  *
  *   node hack/generate.ts           writes the files that differ
  *   node hack/generate.ts --check   writes nothing, names the files that differ, and exits 1 if there are any
@@ -8,6 +9,7 @@
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { CHART_COPIES, type ValuesSchema, valuesFile, valuesReference } from './generate/chart.ts';
 import { kindFromCrd } from './generate/kind.ts';
 import { generateReference } from './generate/reference.ts';
 import { generateTypes } from './generate/types.ts';
@@ -24,6 +26,14 @@ async function generateAll(): Promise<ReadonlyMap<string, string>> {
   for (const kind of kinds) {
     files.set(`docs/reference/${kind.names.kind.toLowerCase()}.md`, generateReference(kind));
   }
+  for (const [copy, source] of Object.entries(CHART_COPIES)) {
+    files.set(`charts/berth/files/${copy}`, await readFile(join(root, source), 'utf8'));
+  }
+  const schema = await readFile(join(root, 'charts/berth/values.schema.json'), 'utf8');
+  // A JSON schema; Helm refuses it if it is none.
+  const values = JSON.parse(schema) as ValuesSchema;
+  files.set('charts/berth/values.yaml', valuesFile(values));
+  files.set('docs/reference/values.md', valuesReference(values));
   return files;
 }
 
@@ -51,7 +61,7 @@ async function main(argv: readonly string[]): Promise<number> {
     different += 1;
     if (check) {
       process.stderr.write(
-        `${path} does not follow from the CRDs: run "npm run generate" and commit the result\n`,
+        `${path} does not follow from its source: run "npm run generate" and commit the result\n`,
       );
     } else {
       await writeFile(target, content);

@@ -40,7 +40,8 @@ export const RULES: readonly DirectionRule[] = [
     own: ['ipam', 'kube', 'crds', 'process', 'plugin/protocol.ts'],
     packages: ['node:', 'zod', 'pino', 'prom-client'],
   },
-  { from: 'plugin/install', own: ['process'], packages: ['node:', 'zod'] },
+  { from: 'plugin/install', own: ['kube', 'process'], packages: ['node:', 'zod'] },
+  { from: 'lifecycle', own: ['kube', 'crds', 'process'], packages: ['node:', 'zod'] },
   {
     from: 'operator',
     own: ['ipam', 'kube', 'crds', 'process'],
@@ -71,6 +72,7 @@ export const RULES: readonly DirectionRule[] = [
   },
   // Manifests; only tests and their helpers are code.
   { from: 'config', own: [], packages: ['node:'] },
+  { from: 'charts', own: ['config'], packages: ['node:'] },
   // The tools of the repository look at all of it.
   { from: 'hack', own: [ANY], packages: [ANY] },
   { from: '.', own: [], packages: ['node:', 'vitest'] },

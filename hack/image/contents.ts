@@ -11,9 +11,13 @@ export const APPLICATION: readonly Content[] = [
   { from: 'dist/agent.mjs', to: '/berth/agent.mjs', mode: 0o644 },
   { from: 'dist/operator.mjs', to: '/berth/operator.mjs', mode: 0o644 },
   { from: 'dist/install.mjs', to: '/berth/install.mjs', mode: 0o644 },
+  { from: 'dist/remove.mjs', to: '/berth/remove.mjs', mode: 0o644 },
+  { from: 'dist/verify.mjs', to: '/berth/verify.mjs', mode: 0o644 },
   // The licences of what is bundled.
   { from: 'dist/agent.mjs.LEGAL.txt', to: '/berth/agent.mjs.LEGAL.txt', mode: 0o644 },
   { from: 'dist/operator.mjs.LEGAL.txt', to: '/berth/operator.mjs.LEGAL.txt', mode: 0o644 },
+  { from: 'dist/remove.mjs.LEGAL.txt', to: '/berth/remove.mjs.LEGAL.txt', mode: 0o644 },
+  { from: 'dist/verify.mjs.LEGAL.txt', to: '/berth/verify.mjs.LEGAL.txt', mode: 0o644 },
   // biome-ignore lint/suspicious/noTemplateCurlyInString: the Dockerfile's variable
   { from: 'dist/berth-linux-${TARGETARCH}', to: '/berth/berth', mode: 0o755 },
   { from: 'LICENSE', to: '/berth/LICENSE', mode: 0o644 },

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, symlink, writeFile }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { installBinary, removeBinary } from './install.ts';
+import { installBinary, removeBinary, removeRun, removeState } from './install.ts';
 
 let root: string;
 let source: string;
@@ -96,5 +96,36 @@ describe('removeBinary', () => {
   test('says so where there is none', async () => {
     expect(await removeBinary(directory)).toBe(false);
     expect(await removeBinary(join(root, 'missing'))).toBe(false);
+  });
+});
+
+describe('the agent’s directories', () => {
+  test('go with what the agent made', async () => {
+    const state = join(root, 'state');
+    const run = join(root, 'run');
+    await mkdir(join(state, 'deletes'), { recursive: true });
+    await mkdir(run);
+    const made = [
+      'state/journal.jsonl',
+      'state/journal.jsonl.damaged-1',
+      'state/deletes/.berth-agent',
+      'run/agent.sock',
+    ];
+    for (const file of made) await writeFile(join(root, file), '');
+    expect([await removeState(state), await removeRun(run)]).toEqual([[], []]);
+    expect((await readdir(root)).toSorted()).toEqual(['bin', 'new']);
+  });
+
+  test('stay with what somebody else has put there', async () => {
+    const state = join(root, 'state');
+    await mkdir(state);
+    await writeFile(join(state, 'journal.jsonl'), '');
+    await writeFile(join(state, 'notes.txt'), '');
+    expect(await removeState(state)).toEqual(['notes.txt']);
+    expect(await readdir(state)).toEqual(['notes.txt']);
+  });
+
+  test('need not be there', async () => {
+    expect(await removeState(join(root, 'missing'))).toEqual([]);
   });
 });

@@ -1,5 +1,6 @@
 /**
- * Puts the CNI binary into the directory from which the container runtime starts plugins.
+ * Puts the CNI binary into the directory from which the container runtime starts plugins, and takes it and the agent's files
+ * away when Berth is removed.
  *
  * - The runtime may start the binary at any moment: its place has the old file or the new one, whole, never a part. The new
  *   one is written beside it, synced, and renamed.
@@ -7,7 +8,7 @@
  * - The same content is not written again.
  */
 import { constants } from 'node:fs';
-import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** The file's name is the `type` that network configurations give. */
@@ -68,6 +69,33 @@ export async function removeBinary(directory: string): Promise<boolean> {
   await rm(target, { force: true });
   await syncDirectory(directory);
   return true;
+}
+
+/** Names in the state directory and beside the socket that Berth makes. */
+const STATE = /^(journal\.jsonl.*|deletes)$/;
+const RUN = /^agent\.sock$/;
+
+/** What stayed of a directory because Berth has not made it. */
+export type Remainder = readonly string[];
+
+/** Removes the agent's state directory: journal and queued DELs. @returns the names of what is not Berth's and stays */
+export function removeState(directory: string): Promise<Remainder> {
+  return removeOwn(directory, STATE);
+}
+
+/** Removes the directory of the agent's socket. @returns the names of what is not Berth's and stays */
+export function removeRun(directory: string): Promise<Remainder> {
+  return removeOwn(directory, RUN);
+}
+
+async function removeOwn(directory: string, own: RegExp): Promise<Remainder> {
+  if ((await stat(directory).catch(absent)) === undefined) return [];
+  const names = await readdir(directory);
+  for (const name of names)
+    if (own.test(name)) await rm(join(directory, name), { recursive: true, force: true });
+  const left = names.filter((name) => !own.test(name));
+  if (left.length === 0) await rmdir(directory);
+  return left;
 }
 
 async function writeSynced(path: string, content: Buffer): Promise<void> {
