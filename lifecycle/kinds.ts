@@ -25,7 +25,7 @@ export interface DaemonSet extends KubeObject {
 }
 
 export interface Deployment extends KubeObject {
-  status?: { readyReplicas?: number };
+  status?: { replicas?: number; readyReplicas?: number };
 }
 
 export interface PodWithSpec extends KubeObject {

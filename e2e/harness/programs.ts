@@ -11,10 +11,11 @@ const root = join(import.meta.dirname, '../..');
 const dist = resolve(process.env['BERTH_DIST'] ?? join(root, 'dist'));
 
 /** Built artefacts (contract: their names). */
-export const artefacts: Readonly<Record<'binary' | 'agent' | 'operator', string>> = {
+export const artefacts: Readonly<Record<'binary' | 'agent' | 'operator' | 'install', string>> = {
   binary: join(dist, 'berth'),
   agent: join(dist, 'agent.mjs'),
   operator: join(dist, 'operator.mjs'),
+  install: join(dist, 'install.mjs'),
 };
 
 /** The node that npm placed in node_modules. */
