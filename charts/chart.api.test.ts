@@ -132,6 +132,18 @@ describe('a release on a real API server', () => {
     expect(await names('daemonsets')).toEqual(['daemonset.apps/berth-agent']);
   });
 
+  test('what is opt-in is accepted too; ServiceMonitors are the Prometheus operator’s kind, which is not there', async () => {
+    const values = {
+      'networkPolicy.enabled': true,
+      'serviceMonitor.enabled': true,
+      'agent.annotatePods': true,
+    };
+    const objects = (await template(values, namespace)).filter(({ kind }) => kind !== 'ServiceMonitor');
+    const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects });
+    const apply = ['apply', '--server-side', '--force-conflicts', '--dry-run=server', '-f', '-'];
+    expect((await controlPlane.kubectl(apply, list)).trim().split('\n')).toHaveLength(objects.length);
+  });
+
   test('the policy is that of the namespace it is installed in', async () => {
     await controlPlane.kubectl(
       ['apply', '-f', '-'],

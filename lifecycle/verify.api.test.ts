@@ -64,13 +64,23 @@ async function poolIsReady(status: 'True' | 'False', message: string): Promise<v
       await admin.update(ipPools, { ...pool, status: { conditions: [ready] } }, { subresource: 'status' });
       return;
     } catch (error) {
-      if (!isApiError(error, 'NotFound')) throw error;
+      if (!isApiError(error, 'NotFound', 'Throttled')) throw error;
       await systemClock.sleep(50, stop.signal);
     }
   }
 }
 
-const pools = async (): Promise<number> => (await admin.list(ipPools)).items.length;
+/** How many pools there are; kinds that were made a moment ago answer 429. */
+async function pools(): Promise<number> {
+  for (;;) {
+    try {
+      return (await admin.list(ipPools)).items.length;
+    } catch (error) {
+      if (!isApiError(error, 'Throttled', 'NotFound')) throw error;
+      await systemClock.sleep(50, stop.signal);
+    }
+  }
+}
 
 test('an agent that is not ready is a failure that says how many are, and no pool is made', async () => {
   await agentsReady(1);

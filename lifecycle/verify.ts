@@ -3,6 +3,7 @@
  * kinds, the roles and a leading operator. Everything that it makes it removes.
  */
 import { CONDITION_READY, ipPools } from '../crds/resources.ts';
+import type { IPPool } from '../crds/types.ts';
 import type { Api } from '../kube/api.ts';
 import type { Clock } from '../kube/clock.ts';
 import { isApiError } from '../kube/errors.ts';
@@ -58,17 +59,24 @@ export async function verify(options: Verification): Promise<void> {
     return (status.readyReplicas ?? 0) > 0 ? undefined : 'no operator is ready';
   });
   const { name } = POOL;
-  const spec = { network: POOL.network, subnet: POOL.subnet, ranges: [] };
-  try {
-    await api.create(
-      ipPools,
-      { apiVersion: 'ipam.berth.dev/v1alpha1', kind: 'IPPool', metadata: { name }, spec },
-      { signal },
-    );
-  } catch (error) {
-    // From a run that was killed.
-    if (!isApiError(error, 'AlreadyExists')) throw error;
-  }
+  const pool: IPPool = {
+    apiVersion: 'ipam.berth.dev/v1alpha1',
+    kind: 'IPPool',
+    metadata: { name },
+    spec: { network: POOL.network, subnet: POOL.subnet, ranges: [] },
+  };
+  await until(options, 'a pool can be made', async () => {
+    try {
+      await api.create(ipPools, pool, { signal });
+      return undefined;
+    } catch (error) {
+      // From a run that was killed.
+      if (isApiError(error, 'AlreadyExists')) return undefined;
+      // Kinds that were installed a moment ago are not served yet.
+      if (isApiError(error, 'NotFound', 'Throttled')) return error.message;
+      throw error;
+    }
+  });
   try {
     await until(options, 'a new pool becomes Ready', async () => {
       const { status } = await api.get(ipPools, { name }, { signal });
