@@ -64,6 +64,7 @@ const EVERYWHERE: Readonly<Record<'agent' | 'operator', Readonly<Record<string, 
     '/pods': ['get', 'list', 'watch'],
     '/namespaces': ['get', 'list', 'watch'],
     '/nodes': ['get', 'list', 'watch'],
+    'apps/statefulsets': ['get'],
     '/events': ['create', 'patch'],
   },
 };

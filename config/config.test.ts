@@ -88,6 +88,7 @@ describe('roles', () => {
         '/pods': ['get', 'list', 'watch'],
         '/nodes': ['get', 'list', 'watch'],
         '/namespaces': ['get', 'list', 'watch'],
+        'apps/statefulsets': ['get'],
         '/events': ['create', 'patch'],
       }),
     );

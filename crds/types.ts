@@ -360,7 +360,7 @@ export interface IPReservationSpec {
    */
   readonly state: 'Bound' | 'Released' | 'Held';
   /**
-   * Who has the address. Of a Released or Held reservation that Berth made: who had it last. Required with state Bound.
+   * Who has the address. Of a Released or Held reservation that Berth made: who had it last. A Held one that a person asked for has none, and is never collected. Required with state Bound.
    */
   readonly owner?: ReservationOwner;
   /**
@@ -374,7 +374,7 @@ export interface IPReservationSpec {
 }
 
 /**
- * Who has the address. Of a Released or Held reservation that Berth made: who had it last. Required with state Bound.
+ * Who has the address. Of a Released or Held reservation that Berth made: who had it last. A Held one that a person asked for has none, and is never collected. Required with state Bound.
  */
 export interface ReservationOwner {
   /**

@@ -6,6 +6,7 @@ import type { PatchOp, Release, ReservationSpec, Transition } from './reservatio
 import {
   bindNew,
   cooldownOver,
+  endHold,
   formatSince,
   isOwnedBy,
   rebind,
@@ -121,9 +122,11 @@ describe('releaseOf', () => {
     expect(release.action === 'delete' ? 'delete' : release.to.state).toBe(outcome);
   });
 
-  test('keeps the last owner and the holder', () => {
-    const release = patched(releaseOf({ ...bound, holder: HOLDER }, 0, NOW));
-    expect(release.to).toEqual({ ...bound, state: 'Held', holder: HOLDER, since: SINCE });
+  test('Released keeps the last owner, Held keeps the holder alone', () => {
+    const { owner: _last, ...rest } = bound;
+    expect(patched(releaseOf(bound, 1, NOW)).to).toEqual({ ...bound, state: 'Released', since: SINCE });
+    const hold = patched(releaseOf({ ...bound, holder: HOLDER }, 0, NOW));
+    expect(hold.to).toEqual({ ...rest, state: 'Held', holder: HOLDER, since: SINCE });
   });
 
   test.each<[string, Owner, string[]]>([
@@ -256,8 +259,9 @@ describe('undoOf', () => {
   });
 
   test('taken from Held: Held again for the same holder', () => {
+    const { owner: _last, ...rest } = bound;
     expect(patched(undoOf('held', { ...bound, holder: HOLDER }, NOW)).to).toEqual({
-      ...bound,
+      ...rest,
       state: 'Held',
       holder: HOLDER,
       since: SINCE,
@@ -269,6 +273,34 @@ describe('undoOf', () => {
     expect(refusal(() => undoOf(origin, { ...bound, state: 'Released' }, NOW)).code).toBe(
       'InvalidTransition',
     );
+  });
+});
+
+describe('endHold', () => {
+  const hold: ReservationSpec = { ...bound, state: 'Held', holder: HOLDER };
+
+  test('rests for the cooldown without its holder, and is deleted without a cooldown', () => {
+    const ended = patched(endHold(hold, 1, NOW));
+    expect(ended.to).toEqual({ ...bound, state: 'Released', since: SINCE });
+    expect(applied(hold, ended)).toEqual(ended.to);
+    expect(endHold(hold, 0, NOW)).toEqual({ action: 'delete' });
+  });
+
+  test.each<[string, ReservationSpec]>([
+    ['bound to its holder meanwhile', { ...hold, state: 'Bound' }],
+    ['held for somebody else meanwhile', { ...hold, holder: 'Pod/shop/vip' }],
+    ["made a person's meanwhile", without(hold, 'owner')],
+    ['used and held again meanwhile', { ...hold, owner: { ...owner, containerID: 'c9' } }],
+  ])('does nothing to one that was %s', (_name, present) => {
+    expect(() => applied(present, patched(endHold(hold, 1, NOW)))).toThrow(/^test /);
+  });
+
+  test.each<[string, ReservationSpec]>([
+    ['a Bound one', { ...hold, state: 'Bound' }],
+    ["a person's, without a last owner", without(hold, 'owner')],
+    ['one without a holder', without(hold, 'holder')],
+  ])('refuses %s', (_name, spec) => {
+    expect(refusal(() => endHold(spec, 1, NOW)).code).toBe('InvalidTransition');
   });
 });
 
@@ -354,7 +386,8 @@ test('whatever happens to a reservation, every patch makes its `to` and only the
         if (step === undefined) continue;
         expect(applied(present, step)).toEqual(step.to);
         expect([step.to.network, step.to.address]).toEqual(['n', '10.0.0.1']);
-        if (step.to.state !== 'Bound') expect(step.to.owner).toEqual(present.owner);
+        if (step.to.state === 'Released') expect(step.to.owner).toEqual(present.owner);
+        if (step.to.state === 'Held') expect(step.to.owner).toBeUndefined();
         past.push(step);
         present = step.to;
       }

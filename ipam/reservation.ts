@@ -11,6 +11,8 @@
  * | Released | cooldown over                                          | (absent) | resourceVersion and uid (DELETE)    | `cooldownOver` |
  * | Released | ADD, and nothing else is free                          | Bound    | state                               | `takeReleased` |
  * | Held     | ADD of its holder                                      | Bound    | state, holder                       | `takeHeld`     |
+ * | Held     | its holder is proved gone, and it has a last owner     | Released | state, holder, owner                | `endHold`      |
+ * | Held     | the same, cooldown 0                                   | (absent) | resourceVersion and uid (DELETE)    | `endHold`      |
  * | Bound    | the ADD that created it fails                          | (absent) | resourceVersion and uid (DELETE)    | `undoOf`       |
  * | Bound    | the ADD that took it from Released fails               | Released | state, uid, containerID, ifname     | `undoOf`       |
  * | Bound    | the ADD that took it from Held fails                   | Held     | state, uid, containerID, ifname     | `undoOf`       |
@@ -18,7 +20,8 @@
  * The guards make every step safe against everybody else's without a read before it: of many that try the same step,
  * one wins. The `test` operations come first, and a patch is applied whole or not at all.
  * owner (3): uid, containerID and ifname. A person may give a Bound one a holder at any time, which a release must see.
- * `network` and `address` never change; Released and Held keep the last owner.
+ * `network` and `address` never change. Released keeps the last owner. Held does not: one with a last owner is one that Berth
+ * keeps for its holder by itself, and may end (docs/adr/0018).
  */
 
 import type { Address } from './address.ts';
@@ -154,6 +157,24 @@ export function undoOf(origin: Origin, spec: ReservationSpec, now: number): Rele
   return leave(spec, guards, 'Held', now);
 }
 
+/**
+ * Ends a hold that nobody waits for any more: Released if the pool has a cooldown, else deleted.
+ * @throws IpamError InvalidTransition unless it is Held, with a holder and a last owner: any other is a person's
+ */
+export function endHold(spec: ReservationSpec, cooldownMs: number, now: number): Release {
+  const { state, holder, owner } = spec;
+  if (state !== 'Held' || holder === undefined || owner === undefined) {
+    throw misstep(spec, 'only one that is Held, with a holder and a last owner, has a hold to end');
+  }
+  if (cooldownMs <= 0) return { action: 'delete' };
+  const guards: PatchOp[] = [
+    stateIs('Held'),
+    holderIs(holder),
+    { op: 'test', path: '/spec/owner', value: owner },
+  ];
+  return leave(spec, guards, 'Released', now);
+}
+
 /** True if the reservation is Bound to this attachment; the UID counts only where the attachment has one. */
 export function isOwnedBy(spec: ReservationSpec, attachment: Attachment): boolean {
   return spec.state === 'Bound' && ownerIs(spec.owner, attachment);
@@ -204,7 +225,10 @@ function take(
   return { patch: [...guards, { op: 'replace', path: '/spec', value: to }], to };
 }
 
-/** From Bound to nobody's. `add` sets a field whether or not it is there; `remove` fails unless it is. */
+/**
+ * To nobody's. Released loses its holder, Held its last owner: each hold is one that a person has asked for, and without
+ * a last owner it is never collected. `add` sets a field whether or not it is there; `remove` fails unless it is.
+ */
 function leave(
   spec: ReservationSpec,
   guards: readonly PatchOp[],
@@ -217,7 +241,12 @@ function leave(
     { op: 'replace', path: '/spec/state', value: state },
     { op: 'add', path: '/spec/since', value: since },
   ];
-  if (state === 'Held' || spec.holder === undefined) {
+  if (state === 'Held') {
+    const { owner: _last, ...kept } = spec;
+    patch.push({ op: 'remove', path: '/spec/owner' });
+    return { action: 'patch', patch, to: { ...kept, state, since } };
+  }
+  if (spec.holder === undefined) {
     return { action: 'patch', patch, to: { ...spec, state, since } };
   }
   const { holder: _dropped, ...rest } = spec;

@@ -61,6 +61,11 @@ export interface Lease extends KubeObject {
   spec?: LeaseSpec;
 }
 
+/** apps/v1 StatefulSet. */
+export interface StatefulSet extends KubeObject {
+  spec?: { replicas?: number; ordinals?: { start?: number } };
+}
+
 export interface ConfigMap extends KubeObject {
   data?: Record<string, string>;
 }
@@ -87,6 +92,14 @@ export const leases: Resource<Lease> = {
   version: 'v1',
   plural: 'leases',
   kind: 'Lease',
+  namespaced: true,
+};
+
+export const statefulSets: Resource<StatefulSet> = {
+  group: 'apps',
+  version: 'v1',
+  plural: 'statefulsets',
+  kind: 'StatefulSet',
   namespaced: true,
 };
 

@@ -1,5 +1,5 @@
 /** How the built-in resources of core.ts behave, for the in-memory API. */
-import { configMaps, events, leases, namespaces, nodes, pods } from './core.ts';
+import { configMaps, events, leases, namespaces, nodes, pods, statefulSets } from './core.ts';
 import type { MemoryResource } from './memoryrules.ts';
 
 const builtIn = { generation: false, unconditionalUpdate: true } as const;
@@ -19,6 +19,7 @@ export const coreMemoryResources: readonly MemoryResource[] = [
     selectableFields: ['involvedObject.kind', 'involvedObject.name', 'involvedObject.uid', 'reason', 'type'],
   },
   { ...builtIn, resource: configMaps },
+  { resource: statefulSets, statusSubresource: true, unconditionalUpdate: true },
   // The API server refuses updates of a Lease that do not say which version they change.
   { resource: leases, generation: false },
 ];

@@ -6,7 +6,7 @@
  */
 
 import type { IPReservationSpec } from '../crds/types.ts';
-import { hasUid, type Node, type Pod } from '../kube/core.ts';
+import { hasUid, type Node, type Pod, type StatefulSet } from '../kube/core.ts';
 
 /** A person's word that a node is down for good (Kubernetes: non-graceful node shutdown). */
 export const OUT_OF_SERVICE_TAINT = 'node.kubernetes.io/out-of-service';
@@ -21,7 +21,16 @@ export type Subject =
       readonly node: string;
     }
   | { readonly kind: 'node'; readonly node: string }
+  | Holder
   | { readonly kind: 'nobody' };
+
+/** For whom a Held one waits: a pod of this name, which a StatefulSet may make again. */
+export interface Holder {
+  readonly kind: 'holder';
+  readonly namespace: string;
+  readonly pod: string;
+  readonly set?: { readonly name: string; readonly ordinal: number };
+}
 
 /**
  * Why a reservation may be taken back. Also the `reason` of the metric and of the event.
@@ -30,6 +39,7 @@ export type Subject =
  * - `PodElsewhere`: the pod of this UID is on another node.
  * - `NodeDeleted`, `NodeOutOfService`: the pod is Terminating and its node is deleted, or is declared down.
  * - `OwnerNodeDeleted`: the owner was the node itself.
+ * - `HolderGone`: nobody is left for whom Berth holds the address.
  */
 export type GoneReason =
   | 'PodDeleted'
@@ -37,7 +47,8 @@ export type GoneReason =
   | 'PodElsewhere'
   | 'NodeDeleted'
   | 'NodeOutOfService'
-  | 'OwnerNodeDeleted';
+  | 'OwnerNodeDeleted'
+  | 'HolderGone';
 
 /** Everything there is in `GoneReason`, for metrics that start at 0. */
 export const GONE_REASONS: readonly GoneReason[] = [
@@ -47,6 +58,7 @@ export const GONE_REASONS: readonly GoneReason[] = [
   'NodeDeleted',
   'NodeOutOfService',
   'OwnerNodeDeleted',
+  'HolderGone',
 ];
 
 const NOBODY: Subject = { kind: 'nobody' };
@@ -54,14 +66,16 @@ const NOBODY: Subject = { kind: 'nobody' };
 /**
  * Who must be alive for the reservation to stay.
  *
- * Only a Bound one has an owner who could be gone. A Released one is the cooldown's business. A Held one waits for
- * its holder however long that takes: a person's reservation that a pod has used once looks exactly like one that
- * Berth made by itself, which Berth does not do yet, so there is no proof by which to tell them apart.
+ * A Released one is the cooldown's business. A Held one with a last owner is one that Berth keeps for its holder by
+ * itself; without one a person has asked for it, and it waits however long that takes (docs/adr/0018).
  */
 export function subjectOf(spec: IPReservationSpec): Subject {
-  const owner = spec.owner;
-  if (spec.state !== 'Bound' || owner === undefined || owner.kind === 'External') {
+  const { owner, state } = spec;
+  if (owner === undefined || owner.kind === 'External' || state === 'Released') {
     return NOBODY;
+  }
+  if (state === 'Held') {
+    return owner.kind === 'Pod' ? holderOf(spec.holder ?? '') : NOBODY;
   }
   const { uid = '', namespace = '', name = '', node = '' } = owner;
   if (owner.kind === 'Node') {
@@ -69,6 +83,36 @@ export function subjectOf(spec: IPReservationSpec): Subject {
   }
   // The schema asks for all four; without one of them there is no proof, and so no collection.
   return [uid, namespace, name, node].includes('') ? NOBODY : { kind: 'pod', uid, namespace, name, node };
+}
+
+/** A holder of a kind that is not known here is nobody's to judge. */
+function holderOf(text: string): Holder | typeof NOBODY {
+  const [kind, namespace = '', name = '', ordinal = '', ...more] = text.split('/');
+  if (namespace === '' || name === '' || more.length > 0) {
+    return NOBODY;
+  }
+  if (kind === 'Pod' && ordinal === '') {
+    return { kind: 'holder', namespace, pod: name };
+  }
+  if (kind === 'StatefulSet' && /^(0|[1-9][0-9]*)$/.test(ordinal)) {
+    const set = { name, ordinal: Number(ordinal) };
+    return { kind: 'holder', namespace, pod: `${name}-${ordinal}`, set };
+  }
+  return NOBODY;
+}
+
+/** Whether the pod of a holder's name is there, and has not ended. */
+export function isHolderThere(pod: Pod | undefined): boolean {
+  return pod !== undefined && !isTerminal(pod);
+}
+
+/** Whether the StatefulSet makes a pod of this ordinal. */
+export function hasOrdinal(set: StatefulSet | undefined, ordinal: number): boolean {
+  if (set === undefined || set.metadata.deletionTimestamp !== undefined) {
+    return false;
+  }
+  const first = set.spec?.ordinals?.start ?? 0;
+  return ordinal >= first && ordinal < first + (set.spec?.replicas ?? 1);
 }
 
 /** Whether the pod is the one that CNI knew by this UID. */
@@ -93,8 +137,7 @@ export function whyPodGone(
   if (on !== undefined && on !== '' && on !== subject.node) {
     return 'PodElsewhere';
   }
-  const phase = pod.status?.phase;
-  if (phase === 'Succeeded' || phase === 'Failed') {
+  if (isTerminal(pod)) {
     return 'PodFinished';
   }
   if (pod.metadata.deletionTimestamp === undefined) {
@@ -105,6 +148,10 @@ export function whyPodGone(
     return 'NodeDeleted';
   }
   return isOutOfService(node) ? 'NodeOutOfService' : undefined;
+}
+
+function isTerminal({ status }: Pod): boolean {
+  return status?.phase === 'Succeeded' || status?.phase === 'Failed';
 }
 
 /** Whether the node carries the out-of-service taint. */

@@ -174,13 +174,20 @@ export const REFUSED: readonly [string, Attempt, RegExp][] = [
     patches(bound(mine, HOLDER), () => [
       { op: 'replace', path: '/spec/state', value: 'Held' },
       { op: 'replace', path: '/spec/holder', value: POD_HOLDER },
+      { op: 'remove', path: '/spec/owner' },
     ]),
     /can only be given back as Held/,
+  ],
+  [
+    "hold one and leave it a last owner, as if the hold were not a person's",
+    patches(bound(mine, HOLDER), replaces('/spec/state', 'Held')),
+    /keeps its pool .* if Held, it has none/,
   ],
   [
     'hold one that has no holder',
     patches(bound(mine), () => [
       { op: 'replace', path: '/spec/state', value: 'Held' },
+      { op: 'remove', path: '/spec/owner' },
       { op: 'add', path: '/spec/holder', value: HOLDER },
     ]),
     /no holder, so it can be Released or deleted, but not Held for "StatefulSet\/shop\/db\/2"/,

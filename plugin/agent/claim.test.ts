@@ -244,7 +244,7 @@ describe('a held address of the pod', () => {
     expect(world.takeCalls()).toEqual(['patch default.10.0.0.7']);
     expect(await add(world, node, { container: 'c2', ifname: 'net1' })).toEqual(['10.0.0.10']);
     await world.finish(node.parts.attachments.del(world.parsed('DEL')));
-    expect(world.table).toEqual(['10.0.0.10 Bound c2', '10.0.0.7 Held c1']);
+    expect(world.table).toEqual(['10.0.0.10 Bound c2', '10.0.0.7 Held -']);
   });
 
   test.each([
