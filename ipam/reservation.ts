@@ -21,7 +21,7 @@
  * one wins. The `test` operations come first, and a patch is applied whole or not at all.
  * owner (3): uid, containerID and ifname. A person may give a Bound one a holder at any time, which a release must see.
  * `network` and `address` never change. Released keeps the last owner. Held does not: one with a last owner is one that Berth
- * keeps for its holder by itself, and may end (docs/adr/0018).
+ * keeps for its holder by itself, and may end (docs/adr/0020).
  */
 
 import type { Address } from './address.ts';

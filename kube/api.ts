@@ -3,7 +3,7 @@
  *
  * Promises of every implementation (held by the contract suite, which runs against both):
  * - a call settles at the latest when its time-out or its signal says so;
- * - every rejection is an `ApiError` of `errors.ts`, or the signal's reason if the caller aborted;
+ * - every rejection is an `ApiError` of `errors.ts`, the signal's reason if the caller aborted, or what `permit` threw;
  * - nothing is retried: whether to try again is the caller's decision.
  */
 
@@ -59,6 +59,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Milliseconds until the call is given up. Defaults to the implementation's (30,000). */
   readonly timeoutMs?: number;
+  /** Asked right before the first byte is written: what it throws is what the call rejects with, and nothing was sent. */
+  readonly permit?: (() => void) | undefined;
 }
 
 export interface WriteOptions extends CallOptions {

@@ -10,6 +10,7 @@ import { configMaps, type Lease, leases, namespaces } from './core.ts';
 import { type ApiErrorKind, isApiError } from './errors.ts';
 import { formatMicroTime } from './lease.ts';
 import type { MemoryResource } from './memoryrules.ts';
+import { permitWrites } from './permit.ts';
 
 /** The object of the contract's own custom resource. */
 export interface Widget extends KubeObject {
@@ -224,6 +225,42 @@ export function describeApiContract(implementation: string, setup: () => Promise
         const reason = new Error('no longer wanted');
         const signal = AbortSignal.abort(reason);
         await expect(api.get(widgets, { name: 'a' }, { signal })).rejects.toBe(reason);
+      });
+    });
+
+    describe('a write that is not permitted', () => {
+      const permit = (): never => {
+        throw new Error('not the leader');
+      };
+
+      it('rejects with what `permit` threw, and changes nothing', async () => {
+        const created = await create();
+        const key = keyOf(created);
+        const name = fresh();
+        const next = { ...created, spec: { ...created.spec, size: 2 } };
+        const patch = [{ op: 'add', path: '/spec/size', value: 2 }] as const;
+        await expect(api.create(widgets, widget(name, {}), { permit })).rejects.toThrow('not the leader');
+        await expect(api.update(widgets, next, { permit })).rejects.toThrow('not the leader');
+        await expect(api.patch(widgets, key, patch, { permit })).rejects.toThrow('not the leader');
+        await expect(api.delete(widgets, key, { permit })).rejects.toThrow('not the leader');
+        expect(await api.get(widgets, key)).toEqual(created);
+        expect(await kindOf(api.get(widgets, { name }))).toBe('NotFound');
+      });
+
+      it('is asked for once for each write, and never for a read, of an API whose writes are permitted', async () => {
+        let asked = 0;
+        const permitted = permitWrites(api, () => {
+          asked += 1;
+        });
+        const created = await permitted.create(widgets, widget(fresh(), { size: 1 }));
+        const key = keyOf(created);
+        await permitted.update(widgets, { ...created, spec: { ...created.spec, size: 2 } });
+        await permitted.patch(widgets, key, [{ op: 'add', path: '/spec/size', value: 3 }]);
+        expect((await permitted.get(widgets, key)).spec.size).toBe(3);
+        await permitted.list(widgets, { limit: 1 });
+        await permitted.listTable(widgets, { limit: 1 });
+        await permitted.delete(widgets, key);
+        expect(asked).toBe(4);
       });
     });
 

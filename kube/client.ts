@@ -285,6 +285,7 @@ export class RestApi implements Api {
         timeoutMs: left,
         maxBytes: MAX_ANSWER_BYTES,
         signal,
+        permit: options.permit,
       });
       code = answer.status;
       if (code < 200 || code > 299) throw this.#refused(call, answer);

@@ -31,6 +31,8 @@ export interface ExchangeLimits {
   /** Answers with a longer body are given up. */
   readonly maxBytes: number;
   readonly signal?: AbortSignal | undefined;
+  /** Asked when the request's turn on a connection has come; what it throws is the rejection, and nothing is written. */
+  readonly permit?: (() => void) | undefined;
 }
 
 /** No complete answer came. */
@@ -102,6 +104,13 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (this.#settled) {
       // Given up while it waited for a connection: aborting here keeps it from being written.
       controller.abort(new Error('given up before it was sent'));
+      return;
+    }
+    try {
+      this.#limits.permit?.();
+    } catch (error) {
+      this.#giveUp(error);
+      controller.abort(new Error('not permitted', { cause: error }));
       return;
     }
     this.#controller = controller;

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { type Lease, leases } from './core.ts';
 import { ApiError } from './errors.ts';
 import { formatMicroTime, LeaderElector, LeadershipLost } from './lease.ts';
@@ -240,6 +240,39 @@ describe('a leader', () => {
     await clock.advance(2000);
     expect((await present()).spec?.holderIdentity).toBe('a');
     await a.stop();
+  });
+});
+
+describe('a leader that asks before it writes', () => {
+  it('may, from its acquisition on; a candidate may not', async () => {
+    const { api, clock } = setUp();
+    const a = new Candidate(api, clock, 'a');
+    expect(() => a.elector.assertLeading()).toThrow(LeadershipLost);
+    await settle();
+    const b = new Candidate(api, clock, 'b');
+    await clock.advance(60_000);
+    expect(() => a.elector.assertLeading()).not.toThrow();
+    expect(() => b.elector.assertLeading()).toThrow(LeadershipLost);
+    await b.stop();
+    await a.stop();
+    expect(() => a.elector.assertLeading()).toThrow(LeadershipLost);
+  });
+
+  it('may not once its lease can be over, though no timer has run since: the process was suspended', async () => {
+    const clock = new FakeClock();
+    const a = new Candidate(new MemoryApi({ clock }), clock, 'a');
+    await settle();
+    const start = clock.monotonic();
+    // Its monotonic clock went on while nothing of the process ran.
+    const monotonic = vi.spyOn(clock, 'monotonic').mockReturnValue(start + 9_999);
+    expect(() => a.elector.assertLeading()).not.toThrow();
+    monotonic.mockReturnValue(start + 10_000);
+    expect([a.elector.isLeader, a.lost]).toEqual([true, 0]);
+    expect(() => a.elector.assertLeading()).toThrow('nothing is written');
+    const ended = clock.advance(2_000);
+    expect(await a.ended).toBe('lost');
+    monotonic.mockRestore();
+    await ended;
   });
 });
 

@@ -7,8 +7,10 @@
  *   for people.
  * - A leader that cannot renew within `renewDeadlineMs`, or sees another holder, stops leading at once.
  * - On a stop the lease is given back after the leader's work has ended, so that the next need not wait for it.
- * - Does NOT fence: a leader that hangs (a suspended process, a slow disk) may act after its lease is over.
- *   Writes of a leader must be safe without it: Berth's are guarded by preconditions and `test` operations.
+ * - A leader that hung (a suspended process, a slow disk) and wakes after its lease is over writes nothing, if its writes
+ *   ask `assertLeading` (`permitWrites`): its own clock has gone on. What is left is a suspension between that question
+ *   and the system call that sends the write, so writes must be safe without it: Berth's are guarded by preconditions
+ *   and `test` operations.
  */
 
 import { isAborted, pause } from './abort.ts';
@@ -105,6 +107,17 @@ export class LeaderElector {
 
   get isLeader(): boolean {
     return this.#leading;
+  }
+
+  /**
+   * Returns if nobody else can have taken the lease over yet.
+   * @throws LeadershipLost otherwise, whether or not that has been noticed elsewhere
+   */
+  assertLeading(): void {
+    const over = this.#renewedAt + this.#renewDeadlineMs;
+    if (!this.#leading || this.#options.clock.monotonic() >= over) {
+      throw new LeadershipLost('not the leader, or not for sure: nothing is written');
+    }
   }
 
   /** The holder that was last seen. */

@@ -249,7 +249,7 @@ export class MemoryApi implements Api {
   #call<R>(call: MemoryCall, options: CallOptions, commit: () => R): Promise<R> {
     const { signal, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
     if (signal?.aborted === true) return Promise.reject(signal.reason);
-    const work = this.#perform(call, commit);
+    const work = this.#perform(call, options.permit, commit);
     if (signal === undefined && this.#clock === undefined) return work;
     return new Promise((resolve, reject) => {
       const onAbort = (): void => reject(signal?.reason);
@@ -266,7 +266,8 @@ export class MemoryApi implements Api {
     });
   }
 
-  async #perform<R>(call: MemoryCall, commit: () => R): Promise<R> {
+  async #perform<R>(call: MemoryCall, permit: (() => void) | undefined, commit: () => R): Promise<R> {
+    permit?.();
     // Not awaited without a hook: the commit then happens in the caller's own step.
     if (this.hooks.before !== undefined) await this.hooks.before(call);
     const result = commit();

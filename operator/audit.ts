@@ -11,11 +11,11 @@ import { parseAddress } from '../ipam/address.ts';
 import { cidrContains, formatCidr } from '../ipam/cidr.ts';
 import type { Pod } from '../kube/core.ts';
 import type { ReadonlyStore } from '../kube/store.ts';
+import { POD_BY_UID } from './caches.ts';
 import { subjectOf } from './liveness.ts';
 import type { OperatorMetrics } from './metrics.ts';
-import { POD_BY_UID } from './orphans.ts';
 import type { PoolCatalog } from './poolcatalog.ts';
-import type { Report } from './report.ts';
+import { aboutReservation, type Report } from './report.ts';
 
 /**
  * What is wrong; also the `kind` of the metric and the `reason` of the event.
@@ -66,7 +66,7 @@ export class Audit {
     this.#replace(name, messages.size === 0 ? undefined : { uid, messages });
     for (const [reason, message] of messages) {
       if (before?.uid !== uid || before?.messages.get(reason) !== message) {
-        this.#options.report(reservation, { type: 'Warning', reason, message });
+        this.#options.report(aboutReservation(reservation), { type: 'Warning', reason, message });
       }
     }
   }

@@ -7,8 +7,9 @@ import { MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../kube/cor
 import { Informer } from '../kube/informer.ts';
 import type { Log } from '../kube/log.ts';
 import { isOutOfService, OUT_OF_SERVICE_TAINT } from './liveness.ts';
-import { POD_BY_UID } from './orphans.ts';
 
+/** Index of pods by every UID that CNI may know them by. */
+export const POD_BY_UID = 'uid';
 export const RESERVATION_BY_OWNER_UID = 'ownerUid';
 export const RESERVATION_BY_NODE = 'node';
 export const RESERVATION_BY_POOL = 'pool';

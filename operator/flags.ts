@@ -93,7 +93,7 @@ export const operatorProgram: Program<OperatorFlags> = {
     'dry-run': {
       schema: booleanSchema,
       description:
-        'take no address back: log and count what would be; the status of pools is kept all the same',
+        'write nothing at all: log and count which addresses would be given back; may run beside the leader',
       placeholder: 'true|false',
       default: 'false',
       implied: 'true',

@@ -18,14 +18,34 @@ describe('who must be alive for a reservation to stay', () => {
     expect(subjectOf(spec)).toEqual({ kind: 'node', node: 'node-1' });
   });
 
+  test.each([
+    { holder: 'Pod/shop/web', want: { namespace: 'shop', pod: 'web' } },
+    {
+      holder: 'StatefulSet/shop/db/2',
+      want: { namespace: 'shop', pod: 'db-2', set: { name: 'db', ordinal: 2 } },
+    },
+  ])('the holder $holder of one that Berth holds: it has a last owner', ({ holder, want }) => {
+    const { spec } = aReservation('10.0.0.1', { state: 'Held', holder });
+    expect(subjectOf(spec)).toEqual({ kind: 'holder', ...want });
+  });
+
   const byPerson = { network: 'default', address: '10.0.0.1', pool: 'blue', state: 'Held' as const };
   const bound = aReservation('10.0.0.1').spec;
   test.each([
     { title: 'Released', spec: { ...bound, state: 'Released' as const } },
     { title: 'Held by a person', spec: { ...byPerson, holder: 'Pod/shop/vip' } },
+    { title: 'Held again after a pod has used it', spec: { ...byPerson, holder: 'Pod/shop/web' } },
     {
-      title: 'Held again after a pod has used it',
-      spec: { ...bound, state: 'Held' as const, holder: 'Pod/shop/web' },
+      title: 'held by Berth for a holder of another kind',
+      spec: { ...bound, state: 'Held' as const, holder: 'VirtualMachine/shop/db' },
+    },
+    {
+      title: 'held by Berth for a holder that is none',
+      spec: { ...bound, state: 'Held' as const, holder: 'Pod/shop' },
+    },
+    {
+      title: 'Held with an owner of kind Node',
+      spec: { ...byPerson, holder: 'Pod/shop/web', owner: { kind: 'Node' as const, node: 'node-1' } },
     },
     { title: 'Held for the outside', spec: { ...byPerson, owner: { kind: 'External' as const } } },
     { title: 'without the UID that would prove it', spec: { ...bound, owner: { ...anOwner, uid: '' } } },

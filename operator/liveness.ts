@@ -67,7 +67,7 @@ const NOBODY: Subject = { kind: 'nobody' };
  * Who must be alive for the reservation to stay.
  *
  * A Released one is the cooldown's business. A Held one with a last owner is one that Berth keeps for its holder by
- * itself; without one a person has asked for it, and it waits however long that takes (docs/adr/0018).
+ * itself; without one a person has asked for it, and it waits however long that takes (docs/adr/0020).
  */
 export function subjectOf(spec: IPReservationSpec): Subject {
   const { owner, state } = spec;

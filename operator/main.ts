@@ -3,9 +3,11 @@ import '../process/leangrowing.ts';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import type { Api } from '../kube/api.ts';
 import { connect } from '../kube/client.ts';
 import { systemClock, systemRandom } from '../kube/clock.ts';
 import { LeaderElector } from '../kube/lease.ts';
+import { permitWrites } from '../kube/permit.ts';
 import { EventRecorder } from '../kube/recorder.ts';
 import { type ProbeOptions, serveProbes } from '../process/httpserver.ts';
 import { runProgram } from '../process/main.ts';
@@ -13,7 +15,7 @@ import { VERSION } from '../process/version.ts';
 import { operatorProgram } from './flags.ts';
 import { operatorMetrics } from './metrics.ts';
 import { Operator } from './operator.ts';
-import { reportThrough } from './report.ts';
+import { type Report, reportInLog, reportThrough } from './report.ts';
 
 const LEASE_NAME = 'berth-operator';
 const DEFAULT_NAMESPACE = 'berth-system';
@@ -38,18 +40,27 @@ await runProgram(operatorProgram, async ({ values, signal, log }) => {
   const identity = `${hostname()}_${randomUUID()}`;
   let operator: Operator | undefined;
 
-  const lead = async (stop: AbortSignal): Promise<void> => {
-    const recorder = new EventRecorder({ ...common, component: operatorProgram.name, instance: hostname() });
+  const work = async (through: Api, report: Report, stop: AbortSignal): Promise<void> => {
     operator = new Operator({
       ...common,
+      api: through,
       metrics,
-      report: reportThrough(recorder),
+      report,
       orphanGraceMs: values['orphan-grace'],
       scanIntervalMs: values['scan-interval'],
       dryRun: values['dry-run'],
     });
-    metrics.leader.set(1);
     await operator.run(stop);
+  };
+  const lead = async (through: Api, stop: AbortSignal): Promise<void> => {
+    const recorder = new EventRecorder({
+      ...common,
+      api: through,
+      component: operatorProgram.name,
+      instance: hostname(),
+    });
+    metrics.leader.set(1);
+    await work(through, reportThrough(recorder), stop);
     await recorder.flush();
     metrics.leader.set(0);
   };
@@ -62,15 +73,22 @@ await runProgram(operatorProgram, async ({ values, signal, log }) => {
   const exposed = await serve(values['metrics-address'], { registry: metrics.registry });
   log.info({ health: health.address, metrics: exposed.address, dryRun: values['dry-run'] }, 'serving');
   try {
+    if (values['dry-run']) {
+      // It takes no lease and may run beside a leader.
+      log.warn({}, 'dry run: nothing is written, no status of a pool and no lease either');
+      await work(api, reportInLog(log), signal);
+      return;
+    }
     if (!values['leader-elect']) {
-      await lead(signal);
+      await lead(api, signal);
       return;
     }
     const namespace = values.namespace ?? (await ownNamespace());
     const lease = { namespace, name: LEASE_NAME };
     const elector = new LeaderElector({ ...common, lease, identity, onLost: () => metrics.leader.set(0) });
+    const fenced = permitWrites(api, () => elector.assertLeading());
     log.info({ lease, identity }, 'waiting for the lease');
-    if ((await elector.run(lead, signal)) === 'lost') {
+    if ((await elector.run((stop) => lead(fenced, stop), signal)) === 'lost') {
       throw new Error('the lease is lost: ending, so that this process starts anew as a candidate');
     }
   } finally {

@@ -8,25 +8,26 @@
 
 import { ipReservations } from '../crds/resources.ts';
 import type { IPReservation } from '../crds/types.ts';
-import { type Release, releaseOf } from '../ipam/reservation.ts';
+import { endHold, type Release, releaseOf } from '../ipam/reservation.ts';
 import type { Api } from '../kube/api.ts';
 import type { Clock } from '../kube/clock.ts';
 import type { Outcome } from '../kube/controller.ts';
-import { type Node, nodes, type Pod, pods } from '../kube/core.ts';
+import type { Node, Pod } from '../kube/core.ts';
 import { isApiError } from '../kube/errors.ts';
 import type { Log } from '../kube/log.ts';
+import type { RateLimiter } from '../kube/ratelimiter.ts';
 import type { ReadonlyStore } from '../kube/store.ts';
-import { type GoneReason, podHasUid, type Subject, subjectOf, whyPodGone } from './liveness.ts';
+import { POD_BY_UID } from './caches.ts';
+import type { Leak } from './leaks.ts';
+import { type GoneReason, isHolderThere, subjectOf, whyPodGone } from './liveness.ts';
+import { LiveReads } from './livereads.ts';
 import type { OperatorMetrics, OrphanPhase } from './metrics.ts';
-import type { Report } from './report.ts';
 
-/** Index of pods by every UID that CNI may know them by. */
-export const POD_BY_UID = 'uid';
 /** How long to wait for caches that are not there yet. */
 const NOT_SYNCED_MS = 1_000;
 
 export interface OrphanOptions {
-  readonly api: Pick<Api, 'get' | 'patch' | 'delete'>;
+  readonly api: Pick<Api, 'get' | 'list' | 'patch' | 'delete'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly reservations: ReadonlyStore<IPReservation>;
@@ -39,15 +40,20 @@ export interface OrphanOptions {
   readonly cooldownOf: (pool: string) => number;
   /** Milliseconds that an owner must be gone before anything is done. */
   readonly graceMs: number;
+  /** How many are asked about and taken back a second. */
+  readonly limiter: RateLimiter;
   /** Log and count, and write nothing. */
   readonly dryRun: boolean;
   readonly metrics: Pick<OperatorMetrics, 'orphans' | 'released'>;
-  readonly report: Report;
+  /** Told of each that was taken back. */
+  readonly onLeak: (leak: Leak) => void;
 }
 
 interface Candidate {
   /** Which ownership was judged; another one starts a new grace. */
   readonly ownership: string;
+  /** Of the owner; '' for a holder, which has none. */
+  readonly node: string;
   /** On the clock's monotonic scale. */
   readonly since: number;
   phase: OrphanPhase;
@@ -56,26 +62,36 @@ interface Candidate {
 export class OrphanReconciler {
   readonly #options: OrphanOptions;
   readonly #candidates = new Map<string, Candidate>();
+  /** Candidates of each node. */
+  readonly #crowds = new Map<string, number>();
   readonly #count: Record<OrphanPhase, number> = { candidate: 0, confirmed: 0 };
+  readonly #reads: LiveReads;
 
   constructor(options: OrphanOptions) {
     this.#options = options;
+    this.#reads = new LiveReads(options.api, options.clock);
   }
 
-  /** Whether reconciling the reservation could change anything: its owner seems gone, or seemed so before. */
-  concerns(reservation: IPReservation): boolean {
-    return (
-      this.#options.synced() &&
-      (this.#candidates.has(reservation.metadata.name ?? '') || this.#whyGone(reservation) !== undefined)
-    );
+  /**
+   * Notes what the cache says of a reservation at this moment; call it whenever it, its pod or its node may have changed.
+   * An owner who is there again, for however short a time, begins a new grace. Returns whether to reconcile it.
+   */
+  observe(reservation: IPReservation): boolean {
+    if (!this.#options.synced()) {
+      return false;
+    }
+    const name = reservation.metadata.name ?? '';
+    if (this.#whyGone(reservation) === undefined) {
+      this.#drop(name);
+      return false;
+    }
+    this.#track(name, reservation);
+    return true;
   }
 
-  /** Names of all reservations that `concerns` is true for: one scan over the cache. */
-  scan(): string[] {
-    const { reservations } = this.#options;
-    const present = reservations.list().filter((reservation) => this.concerns(reservation));
-    const vanished = [...this.#candidates.keys()].filter((name) => reservations.get(name) === undefined);
-    return [...present.map(({ metadata }) => metadata.name ?? ''), ...vanished];
+  /** Forgets a reservation that is gone. */
+  forget(name: string): void {
+    this.#drop(name);
   }
 
   /**
@@ -93,30 +109,33 @@ export class OrphanReconciler {
       this.#drop(name);
       return { type: 'done' };
     }
-    const candidate = this.#track(name, ownershipOf(reservation));
+    const candidate = this.#track(name, reservation);
     const rest = candidate.since + graceMs - clock.monotonic();
     if (rest > 0) {
       return { type: 'requeueAfter', ms: rest };
     }
-    const reason = await this.#confirm(subjectOf(reservation.spec), signal);
+    if (this.#options.dryRun && candidate.phase === 'confirmed') {
+      return { type: 'done' };
+    }
+    await this.#options.limiter.take(signal);
+    const crowd = this.#crowds.get(candidate.node) ?? 0;
+    const question = { seeming, notBefore: candidate.since + graceMs, crowd };
+    const reason = await this.#reads.whyGone(subjectOf(reservation.spec), question, signal);
     if (reason === undefined) {
       log.warn(
         { reservation: name, seeming, owner: reservation.spec.owner },
-        'the cache is behind: owner is alive',
+        'the API server does not say so: not taken back',
       );
       this.#drop(name);
       return { type: 'done' };
     }
-    const isNew = candidate.phase === 'candidate';
     this.#setPhase(name, candidate, 'confirmed');
     if (this.#options.dryRun) {
-      if (isNew) {
-        const { owner, pool, address } = reservation.spec;
-        log.info(
-          { reservation: name, pool, address, reason, owner },
-          'dry run: this address would be taken back',
-        );
-      }
+      const { owner, pool, address } = reservation.spec;
+      log.info(
+        { reservation: name, pool, address, reason, owner },
+        'dry run: this address would be taken back',
+      );
       return { type: 'done' };
     }
     return this.#release(name, reservation, reason, signal);
@@ -136,28 +155,10 @@ export class OrphanReconciler {
         const reasons = found.map((pod) => whyPodGone(subject, pod, node));
         return reasons.includes(undefined) ? undefined : (reasons[0] ?? 'PodDeleted');
       }
-    }
-  }
-
-  /** The API server's opinion, of this moment. */
-  async #confirm(subject: Subject, signal: AbortSignal): Promise<GoneReason | undefined> {
-    const { api } = this.#options;
-    switch (subject.kind) {
-      case 'nobody':
-        return undefined;
-      case 'node': {
-        const node = await orAbsent(api.get(nodes, { name: subject.node }, { signal }));
-        return node === undefined ? 'OwnerNodeDeleted' : undefined;
-      }
-      case 'pod': {
-        const key = { namespace: subject.namespace, name: subject.name };
-        const pod = await orAbsent(api.get(pods, key, { signal }));
-        const terminating = pod?.metadata.deletionTimestamp !== undefined && podHasUid(pod, subject.uid);
-        const node = terminating
-          ? await orAbsent(api.get(nodes, { name: subject.node }, { signal }))
-          : undefined;
-        return whyPodGone(subject, pod, node);
-      }
+      case 'holder':
+        return isHolderThere(this.#options.pods.get(`${subject.namespace}/${subject.pod}`))
+          ? undefined
+          : 'HolderGone';
     }
   }
 
@@ -167,10 +168,11 @@ export class OrphanReconciler {
     reason: GoneReason,
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const { clock, cooldownOf, log, metrics, report } = this.#options;
-    const { owner, pool, address } = reservation.spec;
+    const { clock, cooldownOf, log, metrics, onLeak } = this.#options;
+    const { owner, pool, address, state } = reservation.spec;
     const fields = { reservation: name, pool, address, reason, owner };
-    const release = releaseOf(reservation.spec, cooldownOf(pool), clock.now());
+    const step = state === 'Held' ? endHold : releaseOf;
+    const release = step(reservation.spec, cooldownOf(pool), clock.now());
     try {
       await this.#write(name, reservation, release, signal);
     } catch (error) {
@@ -186,12 +188,7 @@ export class OrphanReconciler {
     log.info({ ...fields, became }, 'took an address back');
     metrics.released.inc({ reason });
     this.#drop(name);
-    const who = owner?.kind === 'Node' ? `node ${owner.node}` : `pod ${owner?.namespace}/${owner?.name}`;
-    report(reservation, {
-      type: 'Normal',
-      reason: 'OrphanReleased',
-      message: `took ${address} back from ${who} (${owner?.ifname ?? 'no interface'}): ${reason}; it is now ${became}`,
-    });
+    onLeak({ reservation, reason, became });
     return { type: 'done' };
   }
 
@@ -213,14 +210,18 @@ export class OrphanReconciler {
     await api.delete(ipReservations, { name }, { preconditions: { uid, resourceVersion }, signal });
   }
 
-  #track(name: string, ownership: string): Candidate {
+  #track(name: string, reservation: IPReservation): Candidate {
+    const ownership = ownershipOf(reservation);
     const known = this.#candidates.get(name);
     if (known?.ownership === ownership) {
       return known;
     }
     this.#drop(name);
-    const candidate: Candidate = { ownership, since: this.#options.clock.monotonic(), phase: 'candidate' };
+    const node = reservation.spec.state === 'Bound' ? (reservation.spec.owner?.node ?? '') : '';
+    const since = this.#options.clock.monotonic();
+    const candidate: Candidate = { ownership, node, since, phase: 'candidate' };
     this.#candidates.set(name, candidate);
+    this.#crowds.set(node, (this.#crowds.get(node) ?? 0) + 1);
     this.#changeCount('candidate', 1);
     return candidate;
   }
@@ -238,6 +239,9 @@ export class OrphanReconciler {
     if (candidate !== undefined) {
       this.#candidates.delete(name);
       this.#changeCount(candidate.phase, -1);
+      const left = (this.#crowds.get(candidate.node) ?? 0) - 1;
+      if (left > 0) this.#crowds.set(candidate.node, left);
+      else this.#crowds.delete(candidate.node);
     }
   }
 
@@ -247,24 +251,14 @@ export class OrphanReconciler {
   }
 }
 
-function ownershipOf({ metadata, spec }: IPReservation): string {
+function ownershipOf({ metadata, spec: { state, owner, holder } }: IPReservation): string {
   return JSON.stringify([
     metadata.uid,
-    spec.owner?.uid,
-    spec.owner?.node,
-    spec.owner?.containerID,
-    spec.owner?.ifname,
+    state,
+    owner?.uid,
+    owner?.node,
+    owner?.containerID,
+    owner?.ifname,
+    state === 'Held' ? holder : undefined,
   ]);
-}
-
-/** The object, or undefined if there is none; any other failure stays one. */
-async function orAbsent<T>(read: Promise<T>): Promise<T | undefined> {
-  try {
-    return await read;
-  } catch (error) {
-    if (isApiError(error, 'NotFound')) {
-      return undefined;
-    }
-    throw error;
-  }
 }

@@ -36,6 +36,7 @@ beforeEach(() => {
     catalog: new PoolCatalog(world.pools),
     usage,
     synced: () => synced,
+    dryRun: false,
     metrics,
   });
 });

@@ -37,6 +37,8 @@ export interface PoolOptions {
   readonly usage: UsageIndex;
   /** Whether pools and reservations have been read; before, counts are not what they seem. */
   readonly synced: () => boolean;
+  /** Count, and write nothing. */
+  readonly dryRun: boolean;
   readonly metrics: Pick<OperatorMetrics, 'poolAddresses' | 'hintAge'>;
 }
 
@@ -70,7 +72,7 @@ export class PoolReconciler {
    * @throws ApiError; it is tried again with backoff
    */
   async reconcile(name: string, signal: AbortSignal): Promise<Outcome> {
-    const { pools, catalog, synced } = this.#options;
+    const { pools, catalog, synced, dryRun } = this.#options;
     if (!synced()) {
       return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
     }
@@ -83,6 +85,9 @@ export class PoolReconciler {
     const memory = this.#memory(name, pool, understood);
     const status = this.#status(name, pool, understood);
     this.#measure(name, status, pool);
+    if (dryRun) {
+      return { type: 'done' };
+    }
     if (memory.replaced !== undefined && memory.replaced === pool.metadata.resourceVersion) {
       // The next event is on its way. Looking again is only for the case that it never comes.
       return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };

@@ -2,6 +2,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { ipReservations } from '../crds/resources.ts';
 import type { Outcome } from '../kube/controller.ts';
 import { silentLog } from '../kube/log.ts';
+import { RateLimiter } from '../kube/ratelimiter.ts';
 import { operatorMetrics } from './metrics.ts';
 import { SweepReconciler } from './sweep.ts';
 import { anOwner, aReservation } from './testing/objects.ts';
@@ -26,6 +27,7 @@ function sweeper(dryRun = false): SweepReconciler {
     log: silentLog,
     cooldownOf: () => cooldownMs,
     synced: () => synced,
+    limiter: new RateLimiter({ clock: world.clock, perSecond: 100, burst: 10 }),
     dryRun,
     metrics: operatorMetrics(),
   });

@@ -14,6 +14,7 @@ import type { Clock } from '../kube/clock.ts';
 import type { Outcome } from '../kube/controller.ts';
 import { isApiError } from '../kube/errors.ts';
 import type { Log } from '../kube/log.ts';
+import type { RateLimiter } from '../kube/ratelimiter.ts';
 import type { ReadonlyStore } from '../kube/store.ts';
 import type { OperatorMetrics } from './metrics.ts';
 
@@ -26,6 +27,8 @@ export interface SweepOptions {
   readonly cooldownOf: (pool: string) => number;
   /** Whether reservations and pools have been read: before, a pool that is not there is no pool that is gone. */
   readonly synced: () => boolean;
+  /** How many are deleted a second. */
+  readonly limiter: RateLimiter;
   /** Log, and delete nothing. */
   readonly dryRun: boolean;
   readonly metrics: Pick<OperatorMetrics, 'released'>;
@@ -72,7 +75,7 @@ export class SweepReconciler {
    * @throws ApiError of the delete; it is tried again with backoff
    */
   async reconcile(name: string, signal: AbortSignal): Promise<Outcome> {
-    const { api, clock, cooldownOf, dryRun, log, metrics, reservations, synced } = this.#options;
+    const { api, clock, cooldownOf, dryRun, limiter, log, metrics, reservations, synced } = this.#options;
     if (!synced()) {
       return { type: 'requeueAfter', ms: NOT_SYNCED_MS };
     }
@@ -100,6 +103,7 @@ export class SweepReconciler {
     if (uid === undefined || resourceVersion === undefined) {
       return { type: 'terminal', reason: 'the reservation has no uid or resourceVersion: no safe delete' };
     }
+    await limiter.take(signal);
     try {
       await api.delete(ipReservations, { name }, { preconditions: { uid, resourceVersion }, signal });
     } catch (error) {

@@ -11,6 +11,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ControlPlaneAssets, resolveAssets } from './assets.ts';
+import { type AuditEvent, auditFilesOf, parseAuditLog } from './audit.ts';
 import { isPidRunning, killServer, stopServer } from './child.ts';
 import { type HttpsAnswer, httpsGet, httpsPost } from './https.ts';
 import { SYSTEM_NAMESPACE, type Tokens, type UserName, writeIdentity, writeKubeconfig } from './identity.ts';
@@ -40,6 +41,8 @@ export interface ControlPlaneOptions {
   readonly apiServerCpus?: string;
   /** True: etcd syncs to the disk. Defaults to false. */
   readonly fsync?: boolean;
+  /** True: every request that ends is in `auditLog()`. Defaults to false. */
+  readonly audit?: boolean;
   /** Defaults to `resolveAssets()`. */
   readonly assets?: ControlPlaneAssets;
   /** Receives a line for each step. Defaults to silence. */
@@ -142,6 +145,11 @@ export class ControlPlane {
   /** How many requests the API server answered so far, from its own counters. */
   async countRequests(): Promise<RequestCount[]> {
     return parseRequestCounts(await this.metrics());
+  }
+
+  /** Every request so far that has ended, in the order of their ends; only with the option `audit`. */
+  async auditLog(): Promise<AuditEvent[]> {
+    return parseAuditLog(await readFile(auditFilesOf(this.directory).log, 'utf8'));
   }
 
   /** SIGKILL to the API server; etcd goes on. */
@@ -278,6 +286,7 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
       assets,
       cpus: options.apiServerCpus ?? null,
       fsync: options.fsync ?? false,
+      audit: options.audit ?? false,
       detached: options.directory !== undefined,
     };
     state = { ...(await launchWithFreePorts(directory, launch)), tokens };

@@ -3,6 +3,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlPlaneAssets } from './assets.ts';
+import { auditFlags } from './audit.ts';
 import { isRunning, killServer, type ProcessId, startServer } from './child.ts';
 import { httpsGet } from './https.ts';
 import { identityFiles } from './identity.ts';
@@ -23,6 +24,8 @@ export interface Launch {
   /** CPU list, as `taskset -c` takes it; null: all. */
   readonly cpus: string | null;
   readonly fsync: boolean;
+  /** Whether the API server logs requests. */
+  readonly audit: boolean;
   readonly detached: boolean;
 }
 
@@ -82,8 +85,9 @@ export function launchEtcd(directory: string, launch: Launch): Promise<ProcessId
 }
 
 /** Starts kube-apiserver and waits until it answers; it may not be ready yet. */
-export function launchApiServer(directory: string, launch: Launch): Promise<ProcessId> {
+export async function launchApiServer(directory: string, launch: Launch): Promise<ProcessId> {
   const files = identityFiles(directory);
+  const audit = launch.audit ? await auditFlags(directory) : [];
   return startAndWatch(directory, 'kube-apiserver', launch.assets.kubeApiserver, launch, [
     `--etcd-servers=http://127.0.0.1:${launch.ports.etcdClient}`,
     `--cert-dir=${join(directory, 'certificates')}`,
@@ -100,6 +104,7 @@ export function launchApiServer(directory: string, launch: Launch): Promise<Proc
     '--endpoint-reconciler-type=none',
     '--allow-privileged=true',
     '--profiling=false',
+    ...audit,
   ]);
 }
 

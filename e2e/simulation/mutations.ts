@@ -26,7 +26,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'collection without a live read',
     file: 'operator/orphans.ts',
-    find: 'const reason = await this.#confirm(subjectOf(reservation.spec), signal);',
+    find: 'const reason = await this.#reads.whyGone(subjectOf(reservation.spec), question, signal);',
     replace: 'const reason: GoneReason | undefined = seeming;',
     seed: 3,
   },

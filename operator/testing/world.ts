@@ -6,8 +6,7 @@ import { keyOf, type Node, nodes, type Pod, pods } from '../../kube/core.ts';
 import { MemoryApi } from '../../kube/memory.ts';
 import { Store } from '../../kube/store.ts';
 import { FakeClock } from '../../kube/testing/fakeclock.ts';
-import { trimNode, trimPod, trimReservation, uidsOf } from '../caches.ts';
-import { POD_BY_UID } from '../orphans.ts';
+import { POD_BY_UID, trimNode, trimPod, trimReservation, uidsOf } from '../caches.ts';
 
 export class World {
   readonly clock: FakeClock = new FakeClock();
