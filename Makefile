@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build image chart test lint bench bench-operator fuzz simulate e2e clean preflight
+.PHONY: help quickstart quickstart-down build image chart test lint bench bench-operator bench-collect fuzz simulate e2e clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,10 @@ fuzz: build ## 100,000 odd inputs for binary, socket and annotations (BERTH_FUZZ
 
 bench-operator: build ## Measure the operator's memory, start and CPU with up to 250,000 reservations
 	@npm run --silent bench-operator
+
+bench-collect: build ## Measure how long 10,000 orphans take, and what is asked for (BENCH_ORPHANS: another number)
+	@hack/preflight test
+	@npm run --silent bench-collect
 
 e2e: build ## The integration tests alone
 	@hack/preflight test
