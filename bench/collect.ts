@@ -180,7 +180,7 @@ async function run({ name, pool, nodes, cooldown }: Case): Promise<string[]> {
 
 try {
   await plane.applyCrds();
-  for (const file of ['namespace.yaml', 'rbac/operator.yaml']) {
+  for (const file of ['namespace/namespace.yaml', 'rbac/operator.yaml']) {
     await plane.kubectl(['apply', '-f', join(import.meta.dirname, '../config', file)]);
   }
   const rows: string[][] = [];

@@ -38,7 +38,7 @@ let pools = 0;
 beforeAll(async () => {
   plane = await startControlPlane({ name: 'leader', audit: true });
   await plane.applyCrds();
-  for (const file of ['namespace.yaml', 'rbac/operator.yaml']) {
+  for (const file of ['namespace/namespace.yaml', 'rbac/operator.yaml']) {
     await plane.kubectl(['apply', '-f', join(CONFIG, file)]);
   }
   api = await connect({ kubeconfig: plane.kubeconfig, userAgent: 'berth-test' });

@@ -37,7 +37,7 @@ let last = 0;
 beforeAll(async () => {
   plane = await startControlPlane({ name: 'collection', audit: true });
   await plane.applyCrds();
-  for (const file of ['namespace.yaml', 'rbac/operator.yaml']) {
+  for (const file of ['namespace/namespace.yaml', 'rbac/operator.yaml']) {
     await plane.kubectl(['apply', '-f', join(import.meta.dirname, '../config', file)]);
   }
   const kubeconfig = await plane.userKubeconfig('berth-operator');

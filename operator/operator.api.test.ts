@@ -189,7 +189,9 @@ test('the address of a pod that is gone rests, and is free after the cooldown', 
   await eventually(async () => expect(await reservation('10.4.0.9')).toBeUndefined());
   await eventuallyCounted(run, 'berth_operator_released_total{reason="PodDeleted"} 1');
   await eventuallyCounted(run, 'berth_operator_released_total{reason="CooldownOver"} 1');
-  expect(run.reports).toEqual([expect.objectContaining({ reason: 'OrphanReleased' })]);
+  await eventually(async () =>
+    expect(run.reports).toEqual([expect.objectContaining({ reason: 'OrphanReleased' })]),
+  );
 });
 
 test('an address that was an orphan before the operator started is found', async () => {

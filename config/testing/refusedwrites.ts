@@ -198,7 +198,7 @@ export const REFUSED: readonly [string, Attempt, RegExp][] = [
       { op: 'replace', path: '/spec/state', value: 'Released' },
       { op: 'replace', path: '/spec/owner', value: others },
     ]),
-    /given back keeps its pool and its last owner/,
+    /given back keeps its pool and, if Released, its last owner/,
   ],
   [
     'release one into another pool',
