@@ -137,10 +137,10 @@ export const MUTATIONS: readonly Mutation[] = [
     seed: 83,
   },
   {
-    name: 'a Terminating pod counts as gone',
+    name: 'a Terminating pod counts as gone, whatever its node',
     file: 'operator/liveness.ts',
-    find: "  if (node === undefined) {\n    return 'NodeDeleted';\n  }",
-    replace: "  if (Number('1') === 1) {\n    return 'NodeDeleted';\n  }",
+    find: 'return node.spec?.taints?.some((taint) => taint.key === OUT_OF_SERVICE_TAINT) === true;',
+    replace: 'return node.metadata.name !== OUT_OF_SERVICE_TAINT;',
     seed: 18,
   },
   {
@@ -155,6 +155,13 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'held addresses are released as if they had no holder',
     file: 'ipam/reservation.ts',
     find: "if (spec.holder !== undefined && spec.holder !== '') return leave(spec, guards, 'Held', now);",
+    replace: '',
+    seed: 12,
+  },
+  {
+    name: "a person's hold keeps its last owner, as if it were Berth's own",
+    file: 'ipam/reservation.ts',
+    find: "    patch.push({ op: 'remove', path: '/spec/owner' });\n",
     replace: '',
     seed: 12,
   },
