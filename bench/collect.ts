@@ -183,14 +183,20 @@ try {
   for (const file of ['namespace/namespace.yaml', 'rbac/operator.yaml']) {
     await plane.kubectl(['apply', '-f', join(import.meta.dirname, '../config', file)]);
   }
-  const rows: string[][] = [];
-  for (const each of CASES) rows.push(await run(each));
   const load = loadavg()[0]?.toFixed(0);
-  say(`\n${cpus().length} cores, ${cpus()[0]?.model ?? 'unknown'}, Node ${process.version}, load ${load}`);
+  say(
+    `\n${cpus().length} cores, ${cpus()[0]?.model ?? 'unknown'}, Node ${process.version}, load ${load} at the start`,
+  );
   say(`${ORPHANS} orphans, ${LIVING} living pods among them; at most 300 a second\n`);
-  say('| | all given back after | rate | to raw deletes | reads | writes | events |');
-  say('| --- | --- | --- | --- | --- | --- | --- |');
-  for (const row of rows) say(`| ${row.join(' | ')} |`);
+  const rows = [
+    '| | all given back after | rate | to raw deletes | reads | writes | events |',
+    '| --- | --- | --- | --- | --- | --- | --- |',
+  ];
+  for (const each of CASES) {
+    rows.push(`| ${(await run(each)).join(' | ')} |`);
+    say(`${rows.at(-1)}`);
+  }
+  say(`\n${rows.join('\n')}`);
 } finally {
   await api.close();
   await plane.stop();
