@@ -4,9 +4,12 @@
  * - Each is looked up with backoff for `WATCH_MS`; if it shows up as the failed ADD's own it is given back, guarded.
  * - What the attachment has got under that name after all, or is giving back, is left alone: then the doubt waits for
  *   an earlier write of that name, which may commit once the name is free again.
+ * - What a rebind has moved goes back to the old sandbox, if that still is an attachment. Not before the end, as the
+ *   next ADD of the pod takes it on from wherever it is.
  * - A doubt ends only after an answered look at the end of that time: an API server that is away extends it.
  */
 
+import type { IPReservation } from '../../crds/types.ts';
 import { isOwnedBy } from '../../ipam/reservation.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { done, type Outcome, runController } from '../../kube/controller.ts';
@@ -17,7 +20,7 @@ import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { givingBack, hasClaim, type Intent } from './state.ts';
+import { type AttachmentOwner, givingBack, hasClaim, type Intent, intentKey, undoneTo } from './state.ts';
 import { claimOf } from './writer.ts';
 
 /** The API server's request time-out (60 s) and a margin: after it no write of ours can commit any more. */
@@ -35,7 +38,7 @@ export interface DoubtListOptions {
 }
 
 interface Watched {
-  readonly until: number;
+  until: number;
   pauseMs: number;
 }
 
@@ -91,8 +94,10 @@ export class DoubtList {
       this.#watched.delete(id);
       return done;
     }
-    if (!hasClaim(journal.state, attachmentKey(intent.owner), intent.name)) {
-      await this.#undo(intent);
+    const isAtItsEnd = clock.monotonic() >= watched.until;
+    const isWaiting = !isAtItsEnd && undoneTo(journal.state, intent) !== undefined;
+    if (!isWaiting && !hasClaim(journal.state, attachmentKey(intent.owner), intent.name)) {
+      await this.#alsoLocking(intent.from, () => this.#undo(intent, watched));
     }
     // Also after an undo: of several writes of one name, a later one may find it free again.
     if (clock.monotonic() >= watched.until) {
@@ -105,17 +110,45 @@ export class DoubtList {
     return { type: 'requeueAfter', ms };
   }
 
+  /** @throws Error if the other attachment is busy: whoever waits for both locks would wait for ever */
+  async #alsoLocking(other: AttachmentOwner | undefined, work: () => Promise<void>): Promise<void> {
+    const { lock } = this.#options;
+    const key = other && attachmentKey(other);
+    if (key === undefined) {
+      return work();
+    }
+    if (lock.isHeld(key)) {
+      throw new Error(`${key} is busy`);
+    }
+    return lock.run(key, work);
+  }
+
   /** @throws Error if the API does not answer */
-  async #undo(intent: Intent): Promise<void> {
-    const { settler, giveBack, journal, log } = this.#options;
-    const found = await settler.look(intent.name);
-    if (found === undefined || !isOwnedBy(found.spec, intent.owner)) {
+  async #undo(intent: Intent, watched: Watched): Promise<void> {
+    const { settler, giveBack, journal, log, clock } = this.#options;
+    const { name, owner, origin, from } = intent;
+    const found = await settler.look(name);
+    let isDone = true;
+    if (found !== undefined && isOwnedBy(found.spec, owner)) {
+      givingBack(journal.state, owner, name).forEach((record) => journal.append(record));
+      isDone = await giveBack.undo(claimOf(found), owner, origin, undoneTo(journal.state, intent));
+    } else if (found !== undefined && from !== undefined && this.#cameBackTooLate(intent, from, found)) {
+      isDone = await giveBack.release(claimOf(found), from);
+    } else {
       return;
     }
-    givingBack(journal.state, intent.owner, intent.name).forEach((record) => journal.append(record));
-    if (!(await giveBack.undo(claimOf(found), intent.owner, intent.origin))) {
-      throw new Error(`the API has not got the undo of ${intent.name} yet`);
+    if (!isDone) {
+      // It may happen late: until then the attachment must not claim the name again.
+      watched.until = Math.max(watched.until, clock.monotonic() + WATCH_MS);
+      throw new Error(`the API has not got the undo of ${name} yet`);
     }
-    log.info({ reservation: intent.name }, 'gave back what a failed ADD had written');
+    log.info({ reservation: name }, 'gave back what a failed ADD had written');
+  }
+
+  /** An undo of a rebind happened when the old sandbox had been released already. */
+  #cameBackTooLate({ name, isGivenBack }: Intent, from: AttachmentOwner, found: IPReservation): boolean {
+    const { state } = this.#options.journal;
+    const isWanted = hasClaim(state, attachmentKey(from), name) || state.intents.has(intentKey(from, name));
+    return isGivenBack === true && !isWanted && isOwnedBy(found.spec, from);
   }
 }

@@ -7,7 +7,14 @@
  */
 import { ipReservations } from '../../crds/resources.ts';
 import { type Address, parseAddress } from '../../ipam/address.ts';
-import { isOwnedBy, type Release, type ReservationSpec, releaseOf, undoOf } from '../../ipam/reservation.ts';
+import {
+  isOwnedBy,
+  type Release,
+  type ReservationSpec,
+  rebind,
+  releaseOf,
+  undoOf,
+} from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { isApiError } from '../../kube/errors.ts';
@@ -62,16 +69,31 @@ export class GiveBack {
     );
   }
 
-  /** The ADD that claimed it has failed: back to where it came from. Returns as `release`. */
-  async undo(claim: Claim, owner: AttachmentOwner, origin: Origin): Promise<boolean> {
+  /**
+   * The ADD that claimed it has failed: back to where it came from. Returns as `release`.
+   * @param backTo of a rebound one: the sandbox that had it; undefined if that is no attachment any more
+   */
+  async undo(
+    claim: Claim,
+    owner: AttachmentOwner,
+    origin: Origin,
+    backTo: AttachmentOwner | undefined,
+  ): Promise<boolean> {
     if (origin === 'rebound') {
-      return this.release(claim, owner);
+      return backTo === undefined ? this.release(claim, owner) : this.#rebind(claim, owner, backTo);
     }
     return this.#give(claim, owner, (known) => {
       // What has a holder was held for it, even if the write that is known to have been tried was another one.
       const from = known.holder !== undefined ? 'held' : origin === 'held' ? 'released' : origin;
       return undoOf(from, boundSpec(known, owner), this.#options.clock.now());
     });
+  }
+
+  async #rebind(claim: Claim, owner: AttachmentOwner, to: AttachmentOwner): Promise<boolean> {
+    return this.#give(claim, owner, (known) => ({
+      action: 'patch',
+      ...rebind(boundSpec(known, owner), to, this.#options.clock.now()),
+    }));
   }
 
   async #give(claim: Claim, owner: AttachmentOwner, howOf: (known: Claim) => Release): Promise<boolean> {

@@ -2,6 +2,11 @@
 export class KeyedLock {
   readonly #tails = new Map<string, Promise<void>>();
 
+  /** True if somebody holds the key: `run` would have to wait. */
+  isHeld(key: string): boolean {
+    return this.#tails.has(key);
+  }
+
   /** Runs `work` once everything that asked for `key` before has ended. Not re-entrant. */
   async run<R>(key: string, work: () => Promise<R>): Promise<R> {
     const before = this.#tails.get(key);

@@ -11,6 +11,7 @@ import {
   type Intent,
   intentKey,
   intentsOf,
+  undoneTo,
 } from './state.ts';
 import type { ClaimContext, Claimed } from './writer.ts';
 
@@ -65,9 +66,14 @@ export class AddOutcome {
    */
   async abandon(claimed: readonly Pick<Claimed, 'claim' | 'origin'>[], context: ClaimContext): Promise<void> {
     const { giveBack, journal, log } = this.#options;
+    const { state } = journal;
+    const backTo = (name: string): AttachmentOwner | undefined => {
+      const intent = state.intents.get(intentKey(context.owner, name));
+      return intent && undoneTo(state, intent);
+    };
     try {
       for (const { claim } of claimed) {
-        givingBack(journal.state, context.owner, claim.name).forEach((record) => journal.append(record));
+        givingBack(state, context.owner, claim.name).forEach((record) => journal.append(record));
       }
     } catch (error) {
       // The undo matters more: what it leaves unknown stays in doubt.
@@ -79,7 +85,7 @@ export class AddOutcome {
     const undone = await Promise.all(
       claimed.map(async ({ claim, origin }) => ({
         claim,
-        ok: await giveBack.undo(claim, context.owner, origin),
+        ok: await giveBack.undo(claim, context.owner, origin, backTo(claim.name)),
       })),
     );
     for (const { claim, ok } of undone) {

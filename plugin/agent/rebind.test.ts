@@ -152,25 +152,64 @@ describe('a restarted sandbox', () => {
     expect(node.journal.state.intents.size).toBe(0);
   });
 
-  test('that fails half way leaves nothing behind, of either sandbox', async () => {
-    const { world, node } = await start();
+  test('that fails half way goes back to the old one, from which the next sandbox has the same', async () => {
+    const { world, node, old } = await start();
     await using _ = world;
-    const half = (error: () => ApiError): void => {
-      world.before = failing((call) => call.target.endsWith(V6) && isWrite(call), error);
-    };
-    half(() => new ApiError('Forbidden', 'no'));
+    world.before = failing(
+      (call) => call.target.endsWith(V6) && isWrite(call),
+      () => new ApiError('Forbidden', 'no'),
+    );
     expect((await rejection(add(world, node, { container: 'c2' }))).code).toBe(11);
+    expect(world.table).toEqual(['10.0.0.2 Bound c1', 'fd00::1 Bound c1']);
+    expect([keys(node), node.journal.state.intents.size]).toEqual([['c1/eth0'], 0]);
     world.before = undefined;
-    await world.pass(120_000);
-    expect(world.table).toEqual([]);
-    expect(node.journal.state).toMatchObject({
-      attachments: new Map(),
-      releasing: new Map(),
-      intents: new Map(),
-    });
+    expect(await add(world, node, { container: 'c3' })).toEqual(old);
+    expect(world.table).toEqual(['10.0.0.2 Bound c3', 'fd00::1 Bound c3']);
   });
 
-  test('that the journal can not take leaves nothing behind', async () => {
+  test('whose undo has no answer is 11 to the same sandbox, and no matter to the next one', async () => {
+    const { world, node, old } = await start();
+    await using _ = world;
+    world.before = failing(
+      (call) => call.target.endsWith(V6) && isWrite(call),
+      () => new ApiError('Forbidden', 'no'),
+    );
+    // The second write of the other address is the undo.
+    let writes = 0;
+    world.after = (call) => {
+      if (call.target.endsWith('10.0.0.2') && isWrite(call) && (writes += 1) === 2) throw outcomeUnknown();
+    };
+    expect((await rejection(add(world, node, { container: 'c2' }))).code).toBe(11);
+    world.before = undefined;
+    world.after = undefined;
+    const again = await rejection(add(world, node, { container: 'c2' }));
+    expect(again.message).toContain('still being given back by an earlier try');
+    expect(await add(world, node, { container: 'c3' })).toEqual(old);
+    await world.pass(120_000);
+    expect(world.table).toEqual(['10.0.0.2 Bound c3', 'fd00::1 Bound c3']);
+    expect(node.journal.state.intents.size).toBe(0);
+  });
+
+  test('whose undo comes after the DEL of the old one leaves nothing behind', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    let writes = 0;
+    world.before = async (call) => {
+      if (!isWrite(call)) return;
+      if (call.target.endsWith(V6)) throw new ApiError('Forbidden', 'no');
+      if ((writes += 1) === 2) await world.clock.sleep(30_000);
+    };
+    const adding = rejection(add(world, node, { container: 'c2' }));
+    await world.pass(6_000);
+    expect((await adding).code).toBe(11);
+    world.before = undefined;
+    await world.finish(node.parts.attachments.del(world.parsed('DEL')));
+    await world.pass(120_000);
+    expect(world.table).toEqual([]);
+    expect(node.journal.state.intents.size).toBe(0);
+  });
+
+  test('that the journal can not take leaves nothing behind after its DEL', async () => {
     const { world, node } = await start();
     await using _ = world;
     node.onAppend = (record) => {
@@ -221,6 +260,29 @@ describe('an agent killed between the writes and the record of a rebind', () => 
     await world.pass(120_000);
     expect(world.table).toEqual(['10.0.0.2 Bound c2', 'fd00::1 Bound c2']);
     expect(keys(node)).toEqual(['c2/eth0']);
+  });
+
+  test('gives the next sandbox the same addresses, whether or not the interrupted one is undone by then', async () => {
+    for (const wait of [0, 120_000]) {
+      const { world, node, old } = await killed();
+      await using _ = world;
+      node.work();
+      await world.pass(wait);
+      expect(world.table[0]).toBe(wait === 0 ? '10.0.0.2 Bound c2' : '10.0.0.2 Bound c1');
+      expect(await add(world, node, { container: 'c3' })).toEqual(old);
+      await world.pass(120_000);
+      expect(world.table).toEqual(['10.0.0.2 Bound c3', 'fd00::1 Bound c3']);
+      expect(keys(node)).toEqual(['c3/eth0']);
+      expect(node.journal.state.intents.size).toBe(0);
+    }
+  });
+
+  test('is 11 while nobody can say which of the sandboxes has them', async () => {
+    const { world, node } = await killed();
+    await using _ = world;
+    world.before = failing((call) => call.verb === 'get', unreachable);
+    expect((await rejection(add(world, node, { container: 'c3' }))).code).toBe(11);
+    expect(keys(node)).toEqual(['c1/eth0']);
   });
 
   test('gives the addresses back when DELs come instead', async () => {

@@ -1,8 +1,16 @@
-/** A restarted sandbox: the same pod's interface under a new containerID keeps its addresses. */
+/**
+ * A restarted sandbox: the same pod's interface under a new containerID keeps its addresses.
+ *
+ * - All of them or none: what a failed rebind has moved goes back to the old sandbox's attachment, which stays.
+ * - One that was interrupted (the agent was killed, the API server went away) is taken on by the next sandbox's ADD,
+ *   whichever of the sandboxes the API has by then.
+ */
 import { ipReservations } from '../../crds/resources.ts';
-import { rebind } from '../../ipam/reservation.ts';
+import { isOwnedBy, rebind } from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
+import { ErrorCode } from '../protocol.ts';
+import { CniError, messageOf } from './errors.ts';
 import { boundSpec } from './giveback.ts';
 import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
@@ -10,8 +18,17 @@ import type { AddOutcome } from './outcome.ts';
 import type { Releaser } from './release.ts';
 import type { NeutralResult } from './result.ts';
 import type { Settler } from './settle.ts';
-import { type Attachment, type AttachmentOwner, type Claim, otherSandbox } from './state.ts';
+import {
+  type Attachment,
+  type AttachmentOwner,
+  type Claim,
+  interruptedRebinds,
+  otherSandbox,
+} from './state.ts';
 import { type ClaimContext, claimOf } from './writer.ts';
+
+/** Writes of one address, each from the sandbox that the last look showed. */
+const MOST_TRIES = 3;
 
 export interface RebinderOptions {
   readonly api: Api;
@@ -46,8 +63,8 @@ export class Rebinder {
    * @param answerOf the CNI result of an attachment
    * @returns undefined if there is no such attachment, or not all of its addresses are its own any more: those that are
    *   are given back
-   * @throws CniError 11 if the API does not answer. The old attachment is then as it was if nothing was written, else
-   *   its addresses are given back: half of them would be neither sandbox's.
+   * @throws CniError 11 if the API does not answer, or an earlier try of this ADD is still being undone. The old
+   *   attachment stays then.
    */
   async rebind(
     { owner, addedAt, deadline, annotate }: RebindContext,
@@ -65,7 +82,19 @@ export class Rebinder {
         return undefined;
       }
       const result = answerOf(old);
-      const doubts = new Set(outcome.unresolved(owner).map((intent) => intent.name));
+      const unresolved = outcome.unresolved(owner);
+      const late = unresolved.find(
+        ({ name, isGivenBack }) => isGivenBack && old.claims.some((claim) => claim.name === name),
+      );
+      if (late !== undefined) {
+        // The undo may happen late, and would hit what this very attachment has got meanwhile.
+        throw new CniError(
+          ErrorCode.tryAgainLater,
+          `address ${late.address} is still being given back by an earlier try of this ADD`,
+          'the runtime will try again; a new sandbox of the pod does not have to wait',
+        );
+      }
+      const doubts = new Set(unresolved.map((intent) => intent.name));
       const context: ClaimContext = { deadline, owner, holders: [], doubts, resumable: [] };
       const outcomes = await Promise.allSettled(
         old.claims.map((claim) => this.#rebindOne(claim, old.owner, context)),
@@ -81,13 +110,10 @@ export class Rebinder {
         return result;
       }
       await outcome.abandon(moved, context);
-      const touched = moved.length > 0 || old.claims.some((claim) => context.doubts.has(claim.name));
-      if (failed === undefined || touched) {
-        await releaser.begin(oldKey);
-      }
       if (failed !== undefined) {
         throw failed.reason;
       }
+      await releaser.begin(oldKey);
       return undefined;
     });
   }
@@ -97,11 +123,48 @@ export class Rebinder {
     oldOwner: AttachmentOwner,
     context: ClaimContext,
   ): Promise<Claim | undefined> {
+    let present: AttachmentOwner | undefined = oldOwner;
+    for (let tries = 0; tries < MOST_TRIES && present !== undefined; tries += 1) {
+      const moved = await this.#move(claim, present, oldOwner, context);
+      if (moved !== undefined) {
+        return moved;
+      }
+      present = await this.#whoHas(claim, oldOwner);
+    }
+    return undefined;
+  }
+
+  /** Which sandbox of this interface has it, where another one's ADD did not come to its end; undefined: none. */
+  async #whoHas(claim: Claim, oldOwner: AttachmentOwner): Promise<AttachmentOwner | undefined> {
+    const { journal, settler } = this.#options;
+    const others = interruptedRebinds(journal.state, claim.name, oldOwner);
+    if (others.length === 0) {
+      return undefined;
+    }
+    try {
+      const live = await settler.look(claim.name);
+      return live && [oldOwner, ...others].find((owner) => isOwnedBy(live.spec, owner));
+    } catch (error) {
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `who has address ${claim.address} of pool ${claim.pool} can not be looked up: ${messageOf(error)}`,
+        'the API server is away or refuses; the runtime will try again',
+        error,
+      );
+    }
+  }
+
+  async #move(
+    claim: Claim,
+    present: AttachmentOwner,
+    oldOwner: AttachmentOwner,
+    context: ClaimContext,
+  ): Promise<Claim | undefined> {
     const { api, clock, journal, settler } = this.#options;
     const { owner } = context;
-    const { patch } = rebind(boundSpec(claim, oldOwner), owner, clock.now());
+    const { patch } = rebind(boundSpec(claim, present), owner, clock.now());
     const { name, network, address, pool } = claim;
-    const intent = { name, network, address, pool, origin: 'rebound' as const, owner };
+    const intent = { name, network, address, pool, origin: 'rebound' as const, owner, from: oldOwner };
     journal.append({ t: 'intent', intent });
     const object = await settler.write(intent, context, (timeoutMs) =>
       api.patch(ipReservations, { name }, patch, { timeoutMs }),

@@ -54,6 +54,8 @@ export interface Intent {
   readonly pool: string;
   readonly origin: Origin;
   readonly owner: AttachmentOwner;
+  /** Of a rebound one: the sandbox that had it, and that it goes back to if it still is an attachment by then. */
+  readonly from?: AttachmentOwner;
   /**
    * An undo was sent, or is about to be: it may happen late, and would hit this attachment's next claim of the name
    * too, which looks the same to every guard.
@@ -189,6 +191,22 @@ export function hasClaim(state: State, key: string, name: string): boolean {
 /** The intents of this attachment that are not resolved. */
 export function intentsOf(state: State, key: string): Intent[] {
   return [...state.intents.values()].filter((intent) => attachmentKey(intent.owner) === key);
+}
+
+/** The sandbox that an undo gives the intent's address back to; undefined: none, it is released as by DEL. */
+export function undoneTo(state: State, { name, from }: Intent): AttachmentOwner | undefined {
+  const attachment = from && state.attachments.get(attachmentKey(from));
+  return attachment?.claims.some((claim) => claim.name === name) === true ? from : undefined;
+}
+
+/** The sandboxes of the same pod's interface for which a rebind of this reservation began, and was not answered. */
+export function interruptedRebinds(state: State, name: string, owner: AttachmentOwner): AttachmentOwner[] {
+  return [...state.intents.values()]
+    .filter((intent) => intent.name === name && intent.origin === 'rebound')
+    .map((intent) => intent.owner)
+    .filter(
+      (other) => interfaceKey(other) === interfaceKey(owner) && !hasClaim(state, attachmentKey(other), name),
+    );
 }
 
 /** The record that an undo of the intent's reservation is about to be sent; none if there is no such intent, or it says so. */
