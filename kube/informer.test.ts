@@ -200,7 +200,7 @@ describe('a watch that ends', () => {
   });
 
   it('by an error is taken up after a backoff, from the last version, and no event is lost', async () => {
-    const world = await synced(['a']);
+    const world = await synced(['a', 'z']);
     world.api.failWatches();
     await settle();
     await world.api.create(widgets, widget('b'));
@@ -208,6 +208,17 @@ describe('a watch that ends', () => {
     expect(world.heard).toEqual([]);
     await world.clock.advance(800);
     expect(world.heard).toEqual(['add b', 'delete a']);
+    await world.stop();
+  });
+
+  it('by an error is begun anew with a list if the newest object has been deleted meanwhile', async () => {
+    const world = await synced(['a', 'z']);
+    world.api.failWatches();
+    await settle();
+    await world.api.create(widgets, widget('b'));
+    await world.api.delete(widgets, { name: 'z' });
+    await world.clock.advance(800);
+    expect(world.heard).toEqual(['delete z unseen', 'update a 1>1', 'add b']);
     await world.stop();
   });
 
@@ -321,6 +332,32 @@ describe('an etcd that was restored', () => {
     expect(lost.metadata.resourceVersion).toBe(String(Number(snapshot.version) + 1));
     await world.clock.advance(800);
     expect(world.heard).toEqual(['delete b unseen', 'delete c unseen', 'update a 1>1', 'add d']);
+    await world.stop();
+  });
+
+  it('is noticed by the newest change that is lost, when others have written past the version seen', async () => {
+    const world = await synced(['a']);
+    const snapshot = world.api.snapshot();
+    await world.api.create(widgets, widget('b'));
+    await settle();
+    world.heard.length = 0;
+    world.api.restore(snapshot);
+    for (const name of ['c', 'd', 'e']) await world.api.create(widgets, widget(name));
+    await world.clock.advance(800);
+    expect(world.heard).toEqual(['delete b unseen', 'update a 1>1', 'add c', 'add d', 'add e']);
+    await world.stop();
+  });
+
+  it('is noticed by the newest object that is back', async () => {
+    const world = await synced(['a', 'b']);
+    const snapshot = world.api.snapshot();
+    await world.api.delete(widgets, { name: 'a' });
+    await settle();
+    world.heard.length = 0;
+    world.api.restore(snapshot);
+    for (const name of ['c', 'd']) await world.api.create(widgets, widget(name));
+    await world.clock.advance(800);
+    expect(world.heard).toEqual(['add a', 'update b 1>1', 'add c', 'add d']);
     await world.stop();
   });
 });

@@ -199,6 +199,46 @@ describe('restore', () => {
     expect(again.metadata.resourceVersion).toBe(lost.metadata.resourceVersion);
     expect(again.metadata.uid).not.toBe(lost.metadata.uid);
   });
+
+  it('with a bump gives versions that nobody has seen, and the old ones are Expired', async () => {
+    const { api } = setUp();
+    await api.create(widgets, widget('a'));
+    const snapshot = api.snapshot();
+    const lost = await api.create(widgets, widget('b'));
+    api.restore(snapshot, { bump: 1_000 });
+    const again = await api.create(widgets, widget('b'));
+    expect(Number(again.metadata.resourceVersion)).toBe(snapshot.version + 1_001);
+    const { ended } = collect(api, lost.metadata.resourceVersion ?? '');
+    expect(await ended).toMatchObject({ kind: 'Expired' });
+  });
+
+  it('that nobody tells the watches of: they are silent, as is a new one from a version that is not there yet', async () => {
+    const { api } = setUp();
+    await api.create(widgets, widget('a'));
+    const snapshot = api.snapshot();
+    const told = collect(api, api.resourceVersion);
+    await settle();
+    await api.create(widgets, widget('b'));
+    await api.create(widgets, widget('c'));
+    await settle();
+    const before = api.resourceVersion;
+    api.restore(snapshot, { watches: 'silent' });
+    const later = collect(api, before);
+    for (const name of ['d', 'e', 'f']) {
+      api.bookmark();
+      await api.create(widgets, widget(name));
+    }
+    await settle();
+    expect(told.seen).toEqual(['ADDED b', 'ADDED c']);
+    expect(later.seen).toEqual([`BOOKMARK ${before}`, 'ADDED f']);
+  });
+});
+
+it('versions lie as far apart as others write in between', async () => {
+  const api = new MemoryApi({ resources: [widgetKind], versionStride: () => 10 });
+  const before = Number(api.resourceVersion);
+  const { metadata } = await api.create(widgets, widget('a'));
+  expect(Number(metadata.resourceVersion)).toBe(before + 10);
 });
 
 it('objects given and answered are copies', async () => {

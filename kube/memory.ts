@@ -55,6 +55,18 @@ export interface MemoryOptions {
   readonly hooks?: MemoryHooks;
   /** Changes that a watch can start from. Defaults to 10,000. */
   readonly historyLimit?: number;
+  /** How far each version is from the one before, 1 or more: what others write in between. Defaults to 1. */
+  readonly versionStride?: () => number;
+}
+
+export interface RestoreOptions {
+  /** What is added to the snapshot's version, as by `etcdutl --bump-revision --mark-compacted`. Defaults to 0. */
+  readonly bump?: number;
+  /**
+   * `break` (the default): every watch fails. `silent`: nobody tells them, as when a connection is half open: they
+   * deliver nothing any more.
+   */
+  readonly watches?: 'break' | 'silent';
 }
 
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -73,7 +85,8 @@ export class MemoryApi implements Api {
     const { clock, resources = [] } = options;
     this.hooks = options.hooks ?? {};
     this.#clock = clock;
-    this.#store = new MemoryStore(options.historyLimit ?? 10_000, (change) => {
+    const { historyLimit = 10_000, versionStride = () => 1 } = options;
+    this.#store = new MemoryStore(historyLimit, versionStride, (change) => {
       for (const watch of this.#watches) watch.offer(change);
     });
     const kinds = [...coreMemoryResources, ...resources];
@@ -101,10 +114,9 @@ export class MemoryApi implements Api {
     this.#server.forgetPages();
   }
 
-  /** Sends a bookmark to every watch. */
+  /** Sends a bookmark to every watch that has not seen a later version. */
   bookmark(): void {
-    const { resourceVersion } = this;
-    for (const watch of this.#watches) watch.push({ type: 'BOOKMARK', resourceVersion });
+    for (const watch of this.#watches) watch.bookmark(this.#store.version);
   }
 
   /** Ends every watch, as the server does at its time-out. */
@@ -134,11 +146,12 @@ export class MemoryApi implements Api {
     return this.#store.snapshot();
   }
 
-  /** An etcd restored from a snapshot: the past comes back, versions are given again, and every watch breaks. */
-  restore(snapshot: Snapshot): void {
-    this.#store.restore(snapshot);
+  /** An etcd restored from a snapshot: the past comes back, and versions are given again unless they are bumped. */
+  restore(snapshot: Snapshot, { bump = 0, watches = 'break' }: RestoreOptions = {}): void {
+    this.#store.restore(snapshot, snapshot.version + bump);
     this.#server.forgetPages();
-    this.failWatches();
+    if (watches === 'break') this.failWatches();
+    else for (const watch of this.#watches) watch.hold();
   }
 
   async get<T extends KubeObject>(
@@ -223,7 +236,7 @@ export class MemoryApi implements Api {
     signal?.addEventListener('abort', onAbort, { once: true });
     const cancelEnd = this.#after(timeoutSeconds === undefined ? undefined : timeoutSeconds * 1000, () => {
       // As the API server, which lets its watchers know where to go on.
-      watch.push({ type: 'BOOKMARK', resourceVersion: this.resourceVersion });
+      watch.bookmark(this.#store.version);
       watch.end();
     });
     const silent = `watch ${call.target}: no event and no bookmark for ${idleTimeoutMs} ms`;

@@ -40,10 +40,13 @@ export class MemoryStore {
   #version = 1;
   #compacted = 0;
   #uids = 0;
+  readonly #stride: () => number;
   readonly #onChange: (change: Change) => void;
 
-  constructor(historyLimit: number, onChange: (change: Change) => void) {
+  /** `stride`: how far the next version is from the last one; 1 or more. */
+  constructor(historyLimit: number, stride: () => number, onChange: (change: Change) => void) {
     this.#historyLimit = historyLimit;
+    this.#stride = stride;
     this.#onChange = onChange;
   }
 
@@ -81,7 +84,7 @@ export class MemoryStore {
       this.#objects.set(collection, objects);
     }
     const before = objects.get(key);
-    const version = this.#version + 1;
+    const version = this.#version + this.#stride();
     const after = withVersion(object, version);
     objects.set(key, after);
     this.#record({ version, collection, before, after });
@@ -91,7 +94,7 @@ export class MemoryStore {
   /** Removes the object; its last state is recorded as given. */
   remove(collection: string, key: string, last: KubeObject): KubeObject {
     this.#objects.get(collection)?.delete(key);
-    const version = this.#version + 1;
+    const version = this.#version + this.#stride();
     const before = withVersion(last, version);
     this.#record({ version, collection, before, after: undefined });
     return decode(before);
@@ -113,13 +116,13 @@ export class MemoryStore {
     return { version: this.#version, objects };
   }
 
-  /** Goes back in time: versions are given again. Uids are not: the real ones are random. */
-  restore(snapshot: Snapshot): void {
+  /** Goes back in time: versions after `version` are given again. Uids are not: the real ones are random. */
+  restore(snapshot: Snapshot, version: number): void {
     this.#objects.clear();
     for (const [name, entries] of snapshot.objects) this.#objects.set(name, new Map(entries));
-    this.#version = snapshot.version;
+    this.#version = version;
     this.#history = [];
-    this.#compacted = snapshot.version;
+    this.#compacted = version;
   }
 
   #record(change: Change): void {

@@ -11,7 +11,8 @@ type Item = { readonly event: WatchEvent<KubeObject> } | { readonly end: true } 
 
 export class MemoryWatch {
   readonly #collection: string;
-  readonly #from: number;
+  /** The latest version that it has been offered; at first the one after which it begins. */
+  #seen: number;
   readonly #matches: (object: KubeObject) => boolean;
   readonly #queue: Item[] = [];
   #deliverable = 0;
@@ -22,14 +23,16 @@ export class MemoryWatch {
   /** `from`: the version after which the watch begins, which may lie in the future. */
   constructor(collection: string, from: number, matches: (object: KubeObject) => boolean, held: boolean) {
     this.#collection = collection;
-    this.#from = from;
+    this.#seen = from;
     this.#matches = matches;
     this.#held = held;
   }
 
   /** Queues what the change means for this watch's selection; nothing if it means nothing. */
   offer(change: Change): void {
-    if (change.collection !== this.#collection || change.version <= this.#from) return;
+    if (change.version <= this.#seen) return;
+    this.#seen = change.version;
+    if (change.collection !== this.#collection) return;
     const before = change.before === undefined ? undefined : decode(change.before);
     const after = change.after === undefined ? undefined : decode(change.after);
     const matchedBefore = before !== undefined && this.#matches(before);
@@ -40,6 +43,13 @@ export class MemoryWatch {
       before.metadata.resourceVersion = String(change.version);
       this.push({ type: 'DELETED', object: before });
     }
+  }
+
+  /** Says which version the server has; not of one that lies before what it has delivered. */
+  bookmark(version: number): void {
+    if (version < this.#seen) return;
+    this.#seen = version;
+    this.push({ type: 'BOOKMARK', resourceVersion: String(version) });
   }
 
   push(event: WatchEvent<KubeObject>): void {

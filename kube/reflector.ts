@@ -3,9 +3,11 @@
  *
  * - The sink sees every change after the list, in order; what it missed while the watch was away comes with
  *   a new list, which replaces everything (deletions included).
- * - A watch that ends or breaks is taken up from the last version seen, bookmarks included. 410 Expired,
- *   silence (neither event nor bookmark for `idleTimeoutMs`) and a server whose version went back (an etcd
- *   restored from a snapshot: it answers a watch from the future with silence) lead to a new list.
+ * - A watch that ends or breaks is taken up from the last version seen, bookmarks included. 410 Expired and silence
+ *   (neither event nor bookmark for `idleTimeoutMs`) lead to a new list.
+ * - So does, after a watch that broke, an API server that went back in time (an etcd restored from a snapshot, which
+ *   answers a watch from the future with silence): its version is older than what was seen, or the newest change that was
+ *   seen is not there any more. The latter may also be somebody's new change; the list is then for nothing.
  * - Failures are waited out with exponential backoff and jitter, 0.8 s to 30 s, from the start again
  *   after a watch that delivered something.
  * - `run` ends as soon as its signal aborts, and leaves no timer and no connection behind.
@@ -64,6 +66,8 @@ export class Reflector<T extends KubeObject> {
   readonly #idleTimeoutMs: number;
   /** Where to watch from; undefined: list first. */
   #version: string | undefined;
+  /** The newest change that was seen: what a restore from a snapshot loses first. */
+  #newest: Seen | undefined;
   #watchedBefore = false;
   /** The last watch broke: the server behind the connection may have lost its memory. */
   #suspicious = false;
@@ -113,14 +117,23 @@ export class Reflector<T extends KubeObject> {
     await this.#watch(version, signal);
   }
 
-  /** Forgets the version if the server's present one is older: then it was restored from a snapshot. */
+  /** Forgets the version if the server's present one is older, or the newest change is lost: it may have been restored. */
   async #checkVersion(version: string, signal: AbortSignal): Promise<void> {
     const { api, resource, log } = this.#options;
-    const { metadata } = await api.list(resource, { ...this.#selection, limit: 1, signal });
-    if (!isOlderVersion(metadata.resourceVersion, version)) return;
+    const { namespace, name } = this.#newest ?? {};
+    const fields = [this.#selection.fieldSelector, name && `metadata.name=${name}`].filter(Boolean);
+    const { metadata, items } = await api.list(resource, {
+      ...this.#selection,
+      ...(namespace !== undefined && { namespace }),
+      ...(fields.length > 0 && { fieldSelector: fields.join(',') }),
+      limit: 1,
+      signal,
+    });
+    const { resourceVersion } = metadata;
+    if (!isOlderVersion(resourceVersion, version) && !isLost(this.#newest, items)) return;
     log.warn(
-      { resource: resource.plural, seen: version, now: metadata.resourceVersion },
-      'the API server went back in time, listing again',
+      { resource: resource.plural, seen: version, now: resourceVersion, newest: this.#newest },
+      'the API server went back in time, or the newest change was followed by another: listing again',
     );
     this.#version = undefined;
   }
@@ -129,6 +142,7 @@ export class Reflector<T extends KubeObject> {
   async #list(signal: AbortSignal): Promise<string> {
     const { api, resource, sink, trim = (object: T): T => object, pageSize = 500 } = this.#options;
     let objects: T[] = [];
+    let newest: Seen | undefined;
     let limit: number | undefined = pageSize;
     let next: string | undefined;
     for (;;) {
@@ -140,9 +154,13 @@ export class Reflector<T extends KubeObject> {
           ...(limit === undefined ? {} : { limit }),
           ...(next === undefined ? {} : { continue: next }),
         });
-        for (const object of page.items) objects.push(trim(object));
+        for (const object of page.items) {
+          newest = newer(newest, seen(object, false));
+          objects.push(trim(object));
+        }
         next = page.metadata.continue === '' ? undefined : page.metadata.continue;
         if (next === undefined) {
+          this.#newest = newest;
           sink.replace(objects);
           return page.metadata.resourceVersion;
         }
@@ -150,6 +168,7 @@ export class Reflector<T extends KubeObject> {
         if (next === undefined || !isApiError(error, 'Expired')) throw error;
         // The pages took longer than the server remembers: everything in one answer cannot expire.
         objects = [];
+        newest = undefined;
         limit = undefined;
         next = undefined;
       }
@@ -187,10 +206,37 @@ export class Reflector<T extends KubeObject> {
 
   #apply(event: WatchEvent<T>): void {
     const { sink, trim = (object: T): T => object } = this.#options;
+    if (event.type !== 'BOOKMARK') this.#newest = seen(event.object, event.type === 'DELETED');
     if (event.type === 'DELETED') sink.remove(trim(event.object));
     else if (event.type !== 'BOOKMARK') sink.upsert(trim(event.object));
     this.#version = versionOf(event) ?? this.#version;
   }
+}
+
+/** A change as it was seen. */
+interface Seen {
+  readonly namespace: string | undefined;
+  readonly name: string | undefined;
+  readonly uid: string | undefined;
+  readonly version: string;
+  readonly isDeletion: boolean;
+}
+
+function seen({ metadata }: KubeObject, isDeletion: boolean): Seen {
+  const { namespace, name, uid, resourceVersion = '' } = metadata;
+  return { namespace, name, uid, version: resourceVersion, isDeletion };
+}
+
+function newer(a: Seen | undefined, b: Seen): Seen {
+  return a === undefined || isOlderVersion(a.version, b.version) ? b : a;
+}
+
+/** True if the change has not happened by what the API server has now. @param items what it has under the name */
+function isLost(newest: Seen | undefined, items: readonly KubeObject[]): boolean {
+  if (newest === undefined) return false;
+  const same = items.find(({ metadata }) => metadata.uid === newest.uid);
+  if (newest.isDeletion) return same !== undefined;
+  return same === undefined || isOlderVersion(same.metadata.resourceVersion ?? '', newest.version);
 }
 
 function versionOf<T extends KubeObject>(event: WatchEvent<T>): string | undefined {
