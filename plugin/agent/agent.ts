@@ -29,6 +29,8 @@ import { trimNamespace, trimNode, trimPod } from './trim.ts';
 
 /** Milliseconds between comparisons with the API, on average; each is jittered by a quarter. */
 const COMPARE_EVERY_MS = 600_000;
+/** Milliseconds between comparisons while an address of this node is somebody else's. */
+const CONFLICTS_AGAIN_MS = 30_000;
 /** Milliseconds that a stop waits for Events that are not written yet. */
 const LAST_EVENTS_MS = 2_000;
 /** Milliseconds between tries of the first comparison while the API is away. */
@@ -200,10 +202,16 @@ export class Agent {
 
   async #compareNowAndThen(signal: AbortSignal): Promise<void> {
     const { clock, random, log, metrics } = this.#options;
-    while (!signal.aborted) {
+    const { sync } = this.#parts;
+    const next = (): number => clock.monotonic() + COMPARE_EVERY_MS * (0.75 + random() / 2);
+    for (let due = next(); !signal.aborted; ) {
       try {
-        await clock.sleep(COMPARE_EVERY_MS * (0.75 + random() / 2), signal);
-        await this.#parts.sync.compare();
+        await clock.sleep(CONFLICTS_AGAIN_MS, signal);
+        if (clock.monotonic() < due && !sync.hasConflicts) {
+          continue;
+        }
+        due = next();
+        await sync.compare();
         metrics.synced(clock.now());
       } catch (error) {
         if (!signal.aborted) {

@@ -32,11 +32,21 @@ import type { KeyedLock } from './lock.ts';
 import { type OwnerResolver, podMatches } from './owners.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { type AttachmentOwner, type Claim, hasClaim, intentKey, intentsOf, otherSandbox } from './state.ts';
+import {
+  type AttachmentOwner,
+  type Claim,
+  hasClaim,
+  intentKey,
+  intentsOf,
+  interruptedRebinds,
+  otherSandbox,
+} from './state.ts';
 import { claimOf } from './writer.ts';
 
 /** Milliseconds before a reservation that no attachment has is taken for left over. */
 export const SURPLUS_AGE_MS = 600_000;
+/** Milliseconds after which a conflict that is still there is reported again. */
+const REPORT_AGAIN_MS = 600_000;
 
 export interface NodeSyncOptions {
   readonly api: Api;
@@ -59,9 +69,16 @@ function isRefusal(error: unknown): boolean {
 
 export class NodeSync {
   readonly #options: NodeSyncOptions;
+  /** Addresses of attachments that the last comparison could not have back, and when that was last reported (monotonic). */
+  #conflicts = new Map<string, number>();
 
   constructor(options: NodeSyncOptions) {
     this.#options = options;
+  }
+
+  /** The last comparison left an address to somebody else: as soon as that one is gone, it must be written again. */
+  get hasConflicts(): boolean {
+    return this.#conflicts.size > 0;
   }
 
   /**
@@ -75,12 +92,14 @@ export class NodeSync {
     const { columns, rows } = await api.listTable(ipReservations, {
       fieldSelector: `spec.owner.node=${node}`,
     });
+    const conflicts = new Map<string, number>();
     const byName = new Map(rows.map(reservationRowDecoder(columns)).map((row) => [row.name, row]));
     for (const [key, attachment] of known) {
       if (attachment.claims.some((claim) => !isBoundTo(byName.get(claim.name), attachment.owner))) {
-        await this.#exclusively(key, () => this.#mend(key));
+        await this.#exclusively(key, () => this.#mend(key, conflicts));
       }
     }
+    this.#conflicts = conflicts;
     for (const row of byName.values()) {
       const owner = rowOwner(row, node);
       if (owner !== undefined && row.state === 'Bound') {
@@ -107,7 +126,7 @@ export class NodeSync {
   }
 
   /** The attachment's reservations are not all as the journal has them. Everything is looked at again, live. */
-  async #mend(key: string): Promise<void> {
+  async #mend(key: string, conflicts: Map<string, number>): Promise<void> {
     const { journal, settler, log } = this.#options;
     const attachment = journal.state.attachments.get(key);
     if (attachment === undefined) {
@@ -123,7 +142,7 @@ export class NodeSync {
       if (live !== undefined && isOwnedBy(live.spec, owner)) {
         claims.push(claimOf(live));
       } else if (isAlive) {
-        claims.push((await this.#assert(claim, owner, live)) ?? claim);
+        claims.push((await this.#assert(claim, owner, live, conflicts)) ?? unversioned(claim));
       }
     }
     if (claims.length === 0) {
@@ -131,7 +150,9 @@ export class NodeSync {
       journal.append({ t: 'dropped', key });
       return;
     }
-    journal.append({ t: 'bound', attachment: { ...attachment, claims }, doubts: this.#doubtsOf(key) });
+    if (JSON.stringify(claims) !== JSON.stringify(attachment.claims)) {
+      journal.append({ t: 'bound', attachment: { ...attachment, claims }, doubts: this.#doubtsOf(key) });
+    }
   }
 
   /** Writes a live attachment's reservation again; undefined if it is somebody else's now. */
@@ -139,11 +160,12 @@ export class NodeSync {
     claim: Claim,
     owner: AttachmentOwner,
     live: IPReservation | undefined,
+    conflicts: Map<string, number>,
   ): Promise<Claim | undefined> {
-    const { journal, log, onConflict } = this.#options;
+    const { journal, log, onConflict, clock } = this.#options;
     const fields = { address: claim.address, owner };
-    const isOurs = [...journal.state.intents.values()].some(
-      (intent) => live !== undefined && intent.name === claim.name && isOwnedBy(live.spec, intent.owner),
+    const isOurs = interruptedRebinds(journal.state, claim.name, owner).some(
+      (other) => live !== undefined && isOwnedBy(live.spec, other),
     );
     if (isOurs) {
       // A new sandbox of this pod was about to take it over when the agent died: its ADD or the doubt list decides.
@@ -153,6 +175,14 @@ export class NodeSync {
     if (written !== undefined) {
       log.warn(fields, 'a live attachment had lost its reservation; it is written again');
       return claimOf(written);
+    }
+    const conflict = `${attachmentKey(owner)} ${claim.name}`;
+    const now = clock.monotonic();
+    const reportedAt = this.#conflicts.get(conflict) ?? Number.NEGATIVE_INFINITY;
+    const isDue = now - reportedAt >= REPORT_AGAIN_MS;
+    conflicts.set(conflict, isDue ? now : reportedAt);
+    if (!isDue) {
+      return undefined;
     }
     log.error(
       { ...fields, other: live?.spec.owner ?? live?.spec.holder },
@@ -284,6 +314,11 @@ export class NodeSync {
       podMatches(pod, owner.uid, this.#options.node)
     );
   }
+}
+
+/** What is known of a version is not of the reservation that is there now: a release must look first. */
+function unversioned({ uid: _uid, resourceVersion: _version, ...claim }: Claim): Claim {
+  return claim;
 }
 
 /** The same pod's same interface, in whatever sandbox. */
