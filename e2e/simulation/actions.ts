@@ -1,6 +1,7 @@
 /** What the steps of a schedule do to a cluster. */
 import type { Cluster } from './cluster.ts';
 import { leaveOver } from './people.ts';
+import { fallBehind, restoreApi } from './restore.ts';
 import type { Action, Place, Step } from './schedule.ts';
 
 type Doing = {
@@ -47,6 +48,7 @@ const DOINGS: Doing = {
   },
   leftover: (cluster, { pod }) => leaveOver(cluster, pod),
   gc: (cluster, { node }) => {
+    promiseNothingOn(cluster, node);
     const gc = cluster.kubelets.get(node)?.gc();
     gc?.catch((error: unknown) => cluster.oracle.broken(`GC: ${String(error)}`));
   },
@@ -74,6 +76,7 @@ const DOINGS: Doing = {
     later(cluster, backMs, again);
   },
   losePower: (cluster, { node, bytes, backMs }) => {
+    promiseNothingOn(cluster, node);
     const machine = cluster.machines.get(node);
     const kubelet = cluster.kubelets.get(node);
     if (machine === undefined || kubelet?.isUp !== true) return;
@@ -105,6 +108,13 @@ const DOINGS: Doing = {
     second.start();
     later(cluster, forMs, () => second.kill());
   },
+  pauseOperator: (cluster, { forMs, bothMs }) => {
+    const [first, second] = cluster.operators;
+    first.pause();
+    second.start();
+    later(cluster, forMs, () => first.resume());
+    later(cluster, forMs + bothMs, () => second.kill());
+  },
   fault: (cluster, { at, effect, skip }) => {
     cluster.link(at)?.faults.push({ effect, skip });
   },
@@ -122,6 +132,16 @@ const DOINGS: Doing = {
   expire: (cluster, { at }) => {
     cluster.server.memory.compact();
     cluster.link(at)?.breakWatches();
+  },
+  restore: async (cluster, step) => {
+    if (step.downMs > 0) {
+      for (const place of PLACES) cutOff(cluster, place, step.downMs);
+    }
+    await restoreApi(cluster, step);
+  },
+  stale: (cluster, step) => {
+    const catchUp = fallBehind(cluster, step);
+    if (catchUp !== undefined) later(cluster, step.forMs, catchUp);
   },
   clockJump: (cluster, { at, byMs }) => {
     const wall = at === 'operator' ? cluster.operators[0].wall : cluster.machines.get(at)?.wall;
@@ -155,6 +175,7 @@ async function deleteNode(
   const machine = cluster.machines.get(node);
   const kubelet = cluster.kubelets.get(node);
   if (machine === undefined || kubelet?.isUp !== true) return;
+  promiseNothingOn(cluster, node);
   if (which === 'new') {
     kubelet.powerOff();
     machine.wipe();
@@ -177,6 +198,11 @@ async function deleteNode(
       if (manifest.node === node) await cluster.createMirror(manifest);
     }
   });
+}
+
+/** What the runtime or the journal of the node has lost may be given back. */
+function promiseNothingOn({ oracle }: Cluster, node: string): void {
+  oracle.promiseNothing(({ pod }) => pod.node === node);
 }
 
 function startIfUp(cluster: Cluster, node: string): void {

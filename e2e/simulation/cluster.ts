@@ -3,6 +3,7 @@ import { FINALIZER_IN_USE, ipPools } from '../../crds/resources.ts';
 import { MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../../kube/core.ts';
 import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
+import type { Snapshot } from '../../kube/memory.ts';
 import { FakeClock } from '../../kube/testing/fakeclock.ts';
 import { OUT_OF_SERVICE_TAINT } from '../../operator/liveness.ts';
 import { Kubelet } from './kubelet.ts';
@@ -17,6 +18,10 @@ import { ApiServer } from './server.ts';
 
 /** Keeps a deleted pod's object until its node has ended it, as the grace period does. */
 const KUBELET_FINALIZER = 'simulation.berth.dev/kubelet';
+
+/** What an agent logs of an address that it can not have back. */
+const REPORTED =
+  'a live attachment has an address that is reserved for somebody else; delete one of the two pods';
 
 /** What pod b asks for, inside the ranges or not. */
 const REQUESTED = 4;
@@ -34,6 +39,7 @@ export class Cluster {
   /** Faults that have struck, by kind. */
   readonly struck: Map<string, number> = new Map();
   readonly note: (text: string) => void;
+  readonly #snapshots: { readonly at: number; readonly snapshot: Snapshot }[] = [];
   #containers = 0;
   #isOver = false;
   #pods = 0;
@@ -52,6 +58,7 @@ export class Cluster {
       onCommit: (caller, call) => this.oracle.committed(caller, call),
       note: this.note,
       onFault: (effect) => this.count(effect),
+      onWatch: ({ link }) => this.oracle.restored.noticed(link.name, this.time.monotonic()),
     });
     this.oracle = new Oracle(this.server.memory, () => this.time.monotonic(), this.note);
     const log = this.#log(trace !== undefined);
@@ -79,6 +86,21 @@ export class Cluster {
       new OperatorHost({ ...common, name: 'operator', seed: seed + 50_021 }),
       new OperatorHost({ ...common, name: 'operator B', seed: seed + 60_013 }),
     ];
+  }
+
+  /** The present state, to go back to. */
+  remember(): void {
+    this.#snapshots.push({ at: this.time.monotonic(), snapshot: this.server.memory.snapshot() });
+  }
+
+  /** The newest state that is as old as this time, or else the oldest there is. @param at milliseconds */
+  snapshotOf(at: number): Snapshot | undefined {
+    return (this.#snapshots.findLast((each) => each.at <= at) ?? this.#snapshots[0])?.snapshot;
+  }
+
+  /** Nothing of before can come back. */
+  forgetSnapshots(): void {
+    this.#snapshots.length = 0;
   }
 
   count(what: string): void {
@@ -113,6 +135,8 @@ export class Cluster {
     if (setup.isHeld) await keepAddress(this, 2, { state: 'Held', holder: `Pod/${NAMESPACE}/a` });
     if (setup.isExternal)
       await keepAddress(this, 3, { state: 'Held', owner: { kind: 'External', name: 'router' } });
+    if (setup.isNodes)
+      await keepAddress(this, 5, { state: 'Bound', owner: { kind: 'Node', node: 'node-1' } });
     this.operators[0].start();
     for (const machine of this.machines.values()) machine.start();
   }
@@ -124,6 +148,7 @@ export class Cluster {
 
   async deleteNode(name: string): Promise<void> {
     if (this.#node(name) !== undefined) await this.server.memory.delete(nodes, { name });
+    this.oracle.nodeGone(name);
     this.podsChanged();
   }
 
@@ -135,9 +160,17 @@ export class Cluster {
     this.podsChanged();
   }
 
+  hasNode(name: string): boolean {
+    return this.#node(name) !== undefined;
+  }
+
+  hasPool(name: string): boolean {
+    return this.server.memory.objects(ipPools).some(({ metadata }) => metadata.name === name);
+  }
+
   async createPool(name: string): Promise<void> {
     const { cooldown, allocation, last } = this.setup;
-    if (this.server.memory.objects(ipPools).some(({ metadata }) => metadata.name === name)) return;
+    if (this.hasPool(name)) return;
     const subnet = name === 'v4' ? '10.0.0.0/28' : 'fd00::/64';
     await this.server.memory.create(ipPools, {
       metadata: { name },
@@ -297,6 +330,11 @@ export class Cluster {
           message === 'transform failed, the object is stored as it came'
         ) {
           this.oracle.broken(`${message}: ${JSON.stringify(fields, asText)}`);
+        }
+        if (message === REPORTED) {
+          // What the agent logs with this message (sync.ts).
+          const { address, owner } = fields as { address: string; owner: { containerID: string } };
+          this.oracle.restored.reported(owner.containerID, address);
         }
         if (isTraced && level !== 'debug')
           this.note(`  ${level}: ${message} ${JSON.stringify(fields, asText)}`);

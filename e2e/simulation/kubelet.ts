@@ -97,6 +97,7 @@ export class Kubelet implements PodHost {
       state: 'new',
       addresses: [],
       isForgotten: false,
+      isUnsure: false,
     };
     await this.call('GC', nobody, {
       'cni.dev/valid-attachments': valid.map((containerID) => ({ containerID, ifname: 'net1' })),

@@ -2,7 +2,7 @@
 
 import { isMutating } from '../../kube/apistatus.ts';
 import { ApiError } from '../../kube/errors.ts';
-import type { MemoryCall } from '../../kube/memory.ts';
+import type { MemoryApi, MemoryCall } from '../../kube/memory.ts';
 
 /**
  * - `unreachable`: not sent.
@@ -38,6 +38,8 @@ interface OpenWatch {
 export class Link {
   readonly name: string;
   isAway = false;
+  /** Serves lists and watches of whole collections in the API server's stead: it is behind. */
+  replica: MemoryApi | undefined;
   /** By plural (or "all"), the true time until which nothing comes through the watches. */
   readonly #stalledUntil = new Map<string, number>();
   /** True time until which calls fail at random, at this rate. */
@@ -82,6 +84,10 @@ export class Link {
   /** Everything is well again. */
   heal(): void {
     this.isAway = false;
+    if (this.replica !== undefined) {
+      this.replica = undefined;
+      this.breakWatches();
+    }
     this.#stalledUntil.clear();
     this.storm = { until: 0, rate: 0 };
     this.faults.length = 0;

@@ -65,6 +65,7 @@ async function search(from: number, seeds: number, most: number, isBrief: boolea
     seeds,
     onResult: (result) => {
       totals.add(result);
+      if (result.violation !== undefined) console.log(`seed ${result.seed} failed: ${result.violation}`);
       if (performance.now() - told > PROGRESS_MS) {
         told = performance.now();
         console.log(`${totals.schedules} of ${seeds} seeds, ${totals.failures.length} failed`);

@@ -67,6 +67,16 @@ export class OperatorHost {
     this.#process = undefined;
   }
 
+  /** SIGSTOP. */
+  pause(): void {
+    this.#process?.pause();
+  }
+
+  /** SIGCONT: it goes on from where it was, with what it knew then. */
+  resume(): void {
+    this.#process?.resume();
+  }
+
   /** SIGKILL instead of the API call after the next `effects`. */
   killAfter(effects: number, tell: () => void): void {
     this.#process?.setFuse(effects, () => {

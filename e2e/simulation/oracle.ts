@@ -4,11 +4,12 @@
  * promises").
  */
 import { ipPools, ipReservations } from '../../crds/resources.ts';
-import type { IPReservation } from '../../crds/types.ts';
+import type { IPReservation, IPReservationSpec } from '../../crds/types.ts';
 import { parseDuration } from '../../ipam/duration.ts';
 import { hasUid, nodes, type Pod, pods } from '../../kube/core.ts';
 import type { MemoryApi, MemoryCall } from '../../kube/memory.ts';
 import { OUT_OF_SERVICE_TAINT } from '../../operator/liveness.ts';
+import { RestoredState } from './restored.ts';
 import type { Caller } from './server.ts';
 
 export const NAMESPACE = 'shop';
@@ -32,6 +33,8 @@ export interface Sandbox {
   addresses: readonly string[];
   /** Its runtime will never send a DEL for it. */
   isForgotten: boolean;
+  /** An ADD of it may have come to its end without its runtime having heard of it. */
+  isUnsure: boolean;
 }
 
 /** A promise that was broken. */
@@ -63,11 +66,15 @@ export class Oracle {
   readonly #now: () => number;
   readonly #note: (text: string) => void;
   readonly #live = new Map<string, Sandbox>();
+  /** By pod UID: the sandbox whose addresses the pod's next one must have too. */
+  readonly #promised = new Map<string, Sandbox>();
+  readonly #restored: RestoredState = new RestoredState();
+  #restoredAt = Number.NEGATIVE_INFINITY;
   /** Live sandboxes to the time since when their owner has been gone; 0: for good. */
   readonly #goneSince = new Map<Sandbox, number>();
   readonly #released = new Map<string, Released>();
-  /** Names of reservations that people made, with their holder. */
-  readonly #peoples = new Map<string, string | undefined>();
+  /** Names of reservations that people made, as they did. */
+  readonly #peoples = new Map<string, Partial<IPReservationSpec>>();
   /** Every address that a pool has ever given. */
   readonly usable: Set<string> = new Set();
   /** Writes that named an attachment's container, by container. */
@@ -92,6 +99,11 @@ export class Oracle {
     return this.#live;
   }
 
+  /** What restores of the API server have taken from live sandboxes. */
+  get restored(): RestoredState {
+    return this.#restored;
+  }
+
   /** True if whoever uses the addresses of this sandbox may rely on them. */
   isProtected(sandbox: Sandbox): boolean {
     if (sandbox.state !== 'live') return false;
@@ -107,18 +119,40 @@ export class Oracle {
   }
 
   /** A person's reservation, which nobody but the person may take away. */
-  personMade(name: string, holder: string | undefined): void {
-    this.#peoples.set(name, holder);
+  personMade(name: string, spec: Partial<IPReservationSpec>): void {
+    this.#peoples.set(name, spec);
   }
 
-  /** An ADD has answered success. */
-  added(sandbox: Sandbox, addresses: readonly string[]): void {
+  /** A node was deleted: what was bound to it may be taken back, if it stays away or not. */
+  nodeGone(node: string): void {
+    for (const [name, { owner }] of this.#peoples) {
+      if (owner?.kind === 'Node' && owner.node === node) this.#peoples.delete(name);
+    }
+  }
+
+  /** Nobody else relies on what is given, and what others of the node have is theirs. */
+  #robsNobody(sandbox: Sandbox, addresses: readonly string[], calledAt: number): void {
     for (const other of this.#live.values()) {
+      if (other === sandbox || !this.isProtected(other)) continue;
       const both = addresses.find((address) => other.addresses.includes(address));
-      if (both !== undefined && other !== sandbox && this.isProtected(other)) {
+      const isOfAnotherNode = other.pod.node !== sandbox.pod.node;
+      const isExcused = isOfAnotherNode && both !== undefined && this.#restored.isLost(other, both);
+      if (both !== undefined && (isExcused || calledAt <= this.#restoredAt)) {
+        if (sandbox.state !== 'live') this.#restored.counts.doubled += 1;
+      } else if (both !== undefined) {
         this.broken(`${both} was given to ${sandbox.container} while ${other.container} has it`);
       }
+      if (!isOfAnotherNode && this.#restored.mustHaveMended(other, calledAt)) {
+        this.broken(
+          `${sandbox.container} was served although ${other.container} of its node had lost what it has`,
+        );
+      }
     }
+  }
+
+  /** An ADD has answered success. @param calledAt when it was called, in milliseconds */
+  added(sandbox: Sandbox, addresses: readonly string[], calledAt: number): void {
+    this.#robsNobody(sandbox, addresses, calledAt);
     for (const address of addresses) {
       if (!this.usable.has(address)) this.broken(`${address}, given to ${sandbox.container}, is in no pool`);
     }
@@ -130,11 +164,54 @@ export class Oracle {
       }
       return;
     }
+    this.#keepsPromise(sandbox, addresses);
+    this.#promised.set(sandbox.pod.uid, sandbox);
     sandbox.addresses = addresses;
     sandbox.state = 'live';
     this.#live.set(sandbox.container, sandbox);
+    // It may have been written before the restore, and answered after it.
+    if (calledAt <= this.#restoredAt) this.#lookForLost(sandbox);
     this.podsChanged();
     this.look('the answer to an ADD');
+  }
+
+  /** A restarted sandbox has what the one before had. */
+  #keepsPromise(sandbox: Sandbox, addresses: readonly string[]): void {
+    const before = this.#promised.get(sandbox.pod.uid);
+    if (before !== undefined && String(before.addresses) !== String(addresses)) {
+      this.broken(
+        `the restarted ${sandbox.container} has ${addresses.join()}, and ${before.container} had ${before.addresses.join()}`,
+      );
+    }
+  }
+
+  /** From here on another sandbox of these pods may have other addresses. */
+  promiseNothing(isMeant: (sandbox: Sandbox) => boolean): void {
+    for (const [uid, sandbox] of this.#promised) {
+      if (isMeant(sandbox)) this.#promised.delete(uid);
+    }
+  }
+
+  /** The API server has gone back to an older state: what live sandboxes had may be nobody's, or somebody else's. */
+  apiRestored(): void {
+    this.#version = this.#api.resourceVersion;
+    this.#promised.clear();
+    // For how long these have rested, nobody knows.
+    this.#released.clear();
+    for (const { metadata, spec } of this.#api.objects(ipReservations)) {
+      if (spec.state !== 'Released') continue;
+      this.#released.set(metadata.uid ?? '', { at: Number.NEGATIVE_INFINITY, pool: spec.pool });
+    }
+    this.podsChanged();
+    this.#restoredAt = this.#now();
+    for (const sandbox of this.#live.values()) this.#lookForLost(sandbox);
+  }
+
+  #lookForLost(sandbox: Sandbox): void {
+    for (const address of sandbox.addresses) {
+      if (!isBoundTo(this.#api, sandbox, address)) this.#restored.lose(sandbox, address);
+      else this.#restored.mended(sandbox, address);
+    }
   }
 
   /** The sandbox is no more, or its DEL is called. */
@@ -142,6 +219,7 @@ export class Oracle {
     sandbox.state = 'ended';
     this.#live.delete(sandbox.container);
     this.#goneSince.delete(sandbox);
+    this.#restored.ended(sandbox);
   }
 
   /** To be called after every change of pods and nodes. */
@@ -153,6 +231,7 @@ export class Oracle {
       if (isAlive(this.#api, sandbox.pod)) {
         if (since !== undefined && this.isProtected(sandbox)) this.#goneSince.delete(sandbox);
       } else if (since === undefined || !this.isProtected(sandbox)) {
+        this.promiseNothing((promised) => promised === sandbox);
         this.#goneSince.set(sandbox, sandbox.pod.isStatic && since === undefined ? Math.max(1, now) : 0);
       }
     }
@@ -193,12 +272,11 @@ export class Oracle {
       if (!this.isProtected(sandbox)) continue;
       for (const address of sandbox.addresses) {
         const spec = byAddress.get(`default ${address}`)?.spec;
-        const { containerID, ifname, uid, node } = spec?.owner ?? {};
-        const { container, pod } = sandbox;
-        const isItsOwn =
-          containerID === container && ifname === 'net1' && uid === pod.uid && node === pod.node;
-        if (spec?.state !== 'Bound' || !isItsOwn) {
-          const now = spec === undefined ? 'gone' : `${spec.state} of ${containerID ?? 'nobody'}`;
+        if (isItsOwn(spec, sandbox)) {
+          this.#restored.mended(sandbox, address);
+        } else if (!this.#restored.isLost(sandbox, address)) {
+          const { container, pod } = sandbox;
+          const now = spec === undefined ? 'gone' : `${spec.state} of ${spec.owner?.containerID ?? 'nobody'}`;
           this.broken(`${address} of the live ${container} (pod ${pod.name}) is ${now} after ${after}`);
         }
       }
@@ -206,9 +284,11 @@ export class Oracle {
   }
 
   #lookAtPeoples(byName: ReadonlyMap<string, IPReservation>, after: string): void {
-    for (const [name, holder] of this.#peoples) {
+    for (const [name, { state, holder, owner }] of this.#peoples) {
       const spec = byName.get(name)?.spec;
-      if (spec === undefined || spec.state === 'Released' || spec.holder !== holder) {
+      const isNodes = owner?.kind === 'Node' && state === 'Bound';
+      const isAsMade = !isNodes || (spec?.state === 'Bound' && spec.owner?.node === owner.node);
+      if (spec === undefined || spec.state === 'Released' || spec.holder !== holder || !isAsMade) {
         this.broken(`a person's reservation ${name} is ${spec?.state ?? 'gone'} after ${after}`);
       }
     }
@@ -239,6 +319,18 @@ export class Oracle {
       if (!this.#released.has(uid)) this.#released.set(uid, { at: now, pool: spec.pool });
     }
   }
+}
+
+function isItsOwn(spec: IPReservationSpec | undefined, { container, pod }: Sandbox): boolean {
+  const { containerID, ifname, uid, node } = spec?.owner ?? {};
+  const isNamed = containerID === container && ifname === 'net1' && uid === pod.uid && node === pod.node;
+  return spec?.state === 'Bound' && isNamed;
+}
+
+/** True if the API has the address as the sandbox's own. */
+function isBoundTo(api: MemoryApi, sandbox: Sandbox, address: string): boolean {
+  const found = api.objects(ipReservations).find(({ spec }) => spec.address === address);
+  return isItsOwn(found?.spec, sandbox);
 }
 
 function stateIn(call: MemoryCall): string {

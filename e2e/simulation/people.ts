@@ -33,7 +33,7 @@ export async function keepAddress(
   spec: Partial<IPReservationSpec>,
 ): Promise<void> {
   const { metadata } = await server.memory.create(ipReservations, reservation(addressOf('v4', last), spec));
-  oracle.personMade(metadata.name ?? '', spec.holder);
+  oracle.personMade(metadata.name ?? '', spec);
 }
 
 /** A live pod gets a second reservation, in the name of a sandbox that no journal remembers. */
@@ -55,5 +55,6 @@ export async function leaveOver(place: Place, name: string): Promise<void> {
     cniNetwork: 'storage',
   } as const;
   const since = formatSince(time.now());
+  oracle.promiseNothing((promised) => promised.pod === sandbox.pod);
   await server.memory.create(ipReservations, reservation(address, { state: 'Bound', owner, since }));
 }

@@ -2,6 +2,9 @@
 import type { PodIdentity, Sandbox } from './oracle.ts';
 import { addressesOf, codeOf, type PodHost, type PodState } from './runtime.ts';
 
+/** Milliseconds after which the binary may have given up, and the agent may still be at it. */
+const UNSURE_AFTER_MS = 20_000;
+
 /** What may be asked of a pod that runs. */
 export type Errand = 'restart' | 'repeat' | 'check' | 'strayDel';
 
@@ -130,13 +133,16 @@ export class PodWorker {
         state: 'new',
         addresses: [],
         isForgotten: false,
+        isUnsure: false,
       };
     }
     const sandbox = this.#current;
+    const calledAt = time.monotonic();
     const answer = await this.#kubelet.call('ADD', sandbox);
+    sandbox.isUnsure ||= answer === undefined || time.monotonic() - calledAt >= UNSURE_AFTER_MS;
     if (answer === undefined || this.#current !== sandbox) return;
     if (answer.exitCode === 0) {
-      oracle.added(sandbox, addressesOf(answer));
+      oracle.added(sandbox, addressesOf(answer), calledAt);
       this.#failures = 0;
       return;
     }
@@ -148,14 +154,16 @@ export class PodWorker {
 
   /** The same ADD again gives the same answer, and writes nothing. */
   async #repeat(sandbox: Sandbox): Promise<void> {
-    const { oracle } = this.#kubelet.options;
+    const { oracle, time } = this.#kubelet.options;
+    const calledAt = time.monotonic();
+    const hadLost = sandbox.addresses.some((address) => oracle.restored.isLost(sandbox, address));
     const before = oracle.writes.get(sandbox.container);
     const wasProtected = oracle.isProtected(sandbox);
     const answer = await this.#kubelet.call('ADD', sandbox);
     if (answer === undefined || sandbox.state !== 'live' || !wasProtected) return;
-    if (answer.exitCode === 0) oracle.added(sandbox, addressesOf(answer));
+    if (answer.exitCode === 0) oracle.added(sandbox, addressesOf(answer), calledAt);
     else if (codeOf(answer) !== 11) oracle.broken(`ADD ${sandbox.container} again: ${answer.stdout}`);
-    if (oracle.isProtected(sandbox) && oracle.writes.get(sandbox.container) !== before) {
+    if (!hadLost && oracle.isProtected(sandbox) && oracle.writes.get(sandbox.container) !== before) {
       oracle.broken(`ADD ${sandbox.container} again wrote something`);
     }
   }
@@ -209,6 +217,10 @@ export class PodWorker {
     const { oracle, machine, habits, time } = options;
     for (let isFirst = true; ; isFirst = false) {
       const mustSucceed = machine.hasMarker;
+      // An ADD that is known to have failed has left nothing that its DEL could end.
+      oracle.promiseNothing(
+        (promised) => promised === sandbox || (promised.pod.uid === sandbox.pod.uid && sandbox.isUnsure),
+      );
       const answer = this.#kubelet.isUp ? await this.#kubelet.call('DEL', sandbox) : undefined;
       if (this.#isDiscarded) return false;
       if (answer === undefined) {

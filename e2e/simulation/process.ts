@@ -19,6 +19,10 @@ export class SimulatedProcess {
   #isAlive = true;
   readonly #death = Promise.withResolvers<void>();
   readonly #timers = new Set<() => void>();
+  /** There while it is stopped. */
+  #stopped: PromiseWithResolvers<void> | undefined;
+  /** Timers that would have fired while it was stopped. */
+  readonly #missed: (() => void)[] = [];
   /** Effects (API calls, journal records) until it is killed, and how. */
   #fuse: { left: number; readonly burn: () => void } | undefined;
 
@@ -31,7 +35,8 @@ export class SimulatedProcess {
       if (!this.#isAlive) return () => undefined;
       const cancel = time.after(ms, () => {
         this.#timers.delete(cancel);
-        run();
+        if (this.#stopped === undefined) run();
+        else this.#missed.push(run);
       });
       this.#timers.add(cancel);
       return () => {
@@ -56,8 +61,28 @@ export class SimulatedProcess {
     return this.#death.promise;
   }
 
+  /** SIGSTOP: no timer fires and no answer is heard until `resume`. What was sent happens. */
+  pause(): void {
+    this.#stopped ??= Promise.withResolvers();
+  }
+
+  /** SIGCONT: all that it has missed comes at once. */
+  resume(): void {
+    this.#stopped?.resolve();
+    this.#stopped = undefined;
+    for (const run of this.#missed.splice(0)) {
+      if (this.#isAlive) run();
+    }
+  }
+
+  /** Settles when it is not stopped (any more). */
+  async awake(): Promise<void> {
+    while (this.#stopped !== undefined) await this.#stopped.promise;
+  }
+
   kill(): void {
     this.#isAlive = false;
+    this.resume();
     for (const cancel of this.#timers) cancel();
     this.#timers.clear();
     this.#death.resolve();

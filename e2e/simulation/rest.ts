@@ -1,5 +1,7 @@
 /** What must not be there when everything has been well for long enough. */
 import { ipPools, ipReservations } from '../../crds/resources.ts';
+import type { IPReservationSpec } from '../../crds/types.ts';
+import { events } from '../../kube/core.ts';
 import type { Cluster } from './cluster.ts';
 import { addressOf, HIGHEST } from './schedule.ts';
 
@@ -20,16 +22,42 @@ function reservations(cluster: Cluster): string[] {
   const live = expected(cluster);
   const left: string[] = [];
   for (const { spec } of cluster.server.memory.objects(ipReservations)) {
-    const { address, state, owner, holder } = spec;
-    if (state === 'Held' && (holder !== undefined || owner?.kind === 'External')) continue;
+    const { address, state, owner } = spec;
+    if (isPersons(spec)) continue;
     const text = `${address} ${owner?.containerID ?? 'nobody'}`;
     if (state === 'Bound' && live.delete(text)) continue;
     // An ADD that can not have all that it needs takes it out of its rest, and gives it back to begin anew.
     if (state === 'Released' && isSomebodyWaiting(cluster)) continue;
     left.push(`${state} ${text}`);
   }
-  for (const text of live) left.push(`missing: ${text}`);
+  for (const text of live) {
+    if (!isReportedConflict(cluster, text)) left.push(`missing: ${text}`);
+  }
   return left;
+}
+
+/** Kept for a holder or for something outside, or bound to a node. */
+function isPersons({ state, owner, holder }: IPReservationSpec): boolean {
+  if (state === 'Held') return holder !== undefined || owner?.kind === 'External';
+  return state === 'Bound' && owner?.kind === 'Node' && owner.containerID === undefined;
+}
+
+/** After a restore the address was given to somebody who lives too: then people know of it. */
+function isReportedConflict({ oracle, server }: Cluster, text: string): boolean {
+  const [address = '', container = ''] = text.split(' ');
+  const sandbox = oracle.live.get(container);
+  const isAnothers = [...oracle.live.values()].some(
+    (other) => other !== sandbox && other.addresses.includes(address),
+  );
+  if (sandbox === undefined || !oracle.restored.isLost(sandbox, address) || !isAnothers) return false;
+  return server.memory
+    .objects(events)
+    .some(
+      ({ reason, message, involvedObject }) =>
+        reason === 'AddressConflict' &&
+        involvedObject.name === sandbox.pod.name &&
+        message.includes(`address ${address} `),
+    );
 }
 
 function tables(cluster: Cluster): string[] {

@@ -44,6 +44,8 @@ export type Action =
   | { readonly do: 'killOperator'; readonly effects: number; readonly backMs: number }
   /** Two of them lead. */
   | { readonly do: 'secondOperator'; readonly forMs: number }
+  /** Stopped for so long that another one leads; woken it goes on, and for a while both do. */
+  | { readonly do: 'pauseOperator'; readonly forMs: number; readonly bothMs: number }
   | { readonly do: 'fault'; readonly at: Place; readonly effect: Effect; readonly skip: number }
   | { readonly do: 'storm'; readonly at: Place; readonly forMs: number; readonly rate: number }
   | { readonly do: 'partition'; readonly at: Place; readonly forMs: number }
@@ -51,6 +53,16 @@ export type Action =
   | { readonly do: 'stall'; readonly at: Place; readonly of: Stalled; readonly forMs: number }
   /** Watches break, and where they were is too old: the present state is listed, and what lies between is never seen. */
   | { readonly do: 'expire'; readonly at: Place }
+  /** The API server is put back to an older state; `silent`: it does not let its watches know. */
+  | {
+      readonly do: 'restore';
+      readonly agoMs: number;
+      readonly isBumped: boolean;
+      readonly watches: 'break' | 'silent';
+      readonly downMs: number;
+    }
+  /** Lists and watches come from a replica that is behind; live reads do not. */
+  | { readonly do: 'stale'; readonly at: Place; readonly backMs: number; readonly forMs: number }
   | { readonly do: 'clockJump'; readonly at: Place; readonly byMs: number }
   | { readonly do: 'resizePool'; readonly pool: string; readonly last: number }
   | { readonly do: 'deletePool'; readonly pool: string; readonly backMs: number };
@@ -74,6 +86,8 @@ export interface Setup {
   readonly isHeld: boolean;
   /** A person keeps an address for something outside the cluster. */
   readonly isExternal: boolean;
+  /** A person binds an address to a node. */
+  readonly isNodes: boolean;
   /** Pod b asks for its address by value. */
   readonly isRequested: boolean;
 }
@@ -133,6 +147,7 @@ function makeSetup(random: SeededRandom): Setup {
     habits: { forgetDel: often(), retrySame: often(), overtake: often(), repeatDel: often() },
     isHeld: random.next() < 0.3,
     isExternal: random.next() < 0.2,
+    isNodes: random.next() < 0.2,
     isRequested: random.next() < 0.3,
   };
 }
@@ -206,6 +221,7 @@ const KINDS: readonly Kind[] = [
   { share: 1, make: (r, s) => ({ do: 'taintNode', node: nodeOf(r, s), forMs: span(r) }) },
   { share: 3, make: (r) => ({ do: 'killOperator', effects: r.below(8) - 1, backMs: r.pick([0, span(r)]) }) },
   { share: 1, make: (r) => ({ do: 'secondOperator', forMs: span(r) * 3 }) },
+  { share: 2, make: (r) => ({ do: 'pauseOperator', forMs: span(r) * 2, bothMs: span(r) }) },
   {
     share: 16,
     make: (r, s) => ({
@@ -235,10 +251,30 @@ const KINDS: readonly Kind[] = [
   { share: 2, make: (r, s) => ({ do: 'expire', at: place(r, s) }) },
   {
     share: 2,
+    isForgetful: true,
+    make: (r) => ({
+      do: 'restore',
+      agoMs: r.pick([1_000, 5_000, 20_000, 60_000, 300_000]),
+      isBumped: r.next() < 0.5,
+      watches: r.pick(['break', 'break', 'silent']),
+      downMs: r.pick([0, 0, span(r)]),
+    }),
+  },
+  {
+    share: 2,
+    make: (r, s) => ({
+      do: 'stale',
+      at: place(r, s),
+      backMs: r.pick([1_000, 10_000, 60_000, 300_000]),
+      forMs: span(r),
+    }),
+  },
+  {
+    share: 2,
     make: (r, s) => ({
       do: 'clockJump',
       at: place(r, s),
-      byMs: r.pick([-1, 1]) * r.pick([2_000, 90_000, 4_000_000]),
+      byMs: r.pick([-1, 1]) * r.pick([2_000, 90_000, 1_500_000]),
     }),
   },
   { share: 2, make: (r, s) => ({ do: 'resizePool', pool: r.pick(s.pools), last: 3 + r.below(HIGHEST - 2) }) },

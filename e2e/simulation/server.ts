@@ -2,7 +2,15 @@
  * The API server of a simulated cluster as each process sees it: calls take time, fail as their link says, and answers
  * to a dead process reach nobody. What was sent may happen all the same.
  */
-import type { Api, KubeObject, Resource, WatchEvent, WatchOptions } from '../../kube/api.ts';
+import type {
+  Api,
+  KubeObject,
+  ListOptions,
+  ObjectList,
+  Resource,
+  WatchEvent,
+  WatchOptions,
+} from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { ApiError } from '../../kube/errors.ts';
 import { MemoryApi, type MemoryCall } from '../../kube/memory.ts';
@@ -29,7 +37,12 @@ interface ServerOptions {
   readonly note: (text: string) => void;
   /** A fault that has struck. */
   readonly onFault: (effect: Effect) => void;
+  /** A watch begins at a version that the API server has. */
+  readonly onWatch: (caller: Caller) => void;
 }
+
+/** Versions that others of a large cluster use up between two writes: after a restore no write has the version of a lost one. */
+const OTHERS_WRITE = 1_000_000;
 
 const never: Promise<never> = new Promise<never>(() => undefined);
 
@@ -48,6 +61,7 @@ export class ApiServer {
     this.memory = new MemoryApi({
       clock: options.time,
       resources: berthResources,
+      versionStride: () => 1 + this.#random.below(OTHERS_WRITE),
       hooks: { before: (call) => this.#before(call), after: (call) => this.#after(call) },
     });
   }
@@ -60,6 +74,10 @@ export class ApiServer {
           return (resource: Resource<KubeObject>, options: WatchOptions) =>
             this.#watch(caller, resource, options);
         }
+        if (verb === 'list') {
+          return (resource: Resource<KubeObject>, options: ListOptions) =>
+            this.#list(caller, resource, options);
+        }
         // Each is called with the arguments of its own verb.
         const call = target[verb] as (...args: unknown[]) => Promise<unknown>;
         return (...args: unknown[]): Promise<unknown> =>
@@ -68,6 +86,25 @@ export class ApiServer {
             return this.#as(caller, () => call.apply(target, args));
           });
       },
+    });
+  }
+
+  /** An informer may be served by a replica; a list that asks for one pool's reservations decides about it, and is live. */
+  #list(
+    caller: Caller,
+    resource: Resource<KubeObject>,
+    options: ListOptions,
+  ): Promise<ObjectList<KubeObject>> {
+    const { process, link } = caller;
+    const { replica } = link;
+    return mortal(process, async () => {
+      process.effect();
+      if (replica === undefined || options.fieldSelector?.startsWith('spec.pool=') === true) {
+        return this.#as(caller, () => this.memory.list(resource, options));
+      }
+      await this.#latency();
+      if (link.isAway) throw unreachable({ verb: 'list', resource, target: resource.plural });
+      return replica.list(resource, options);
     });
   }
 
@@ -167,7 +204,11 @@ export class ApiServer {
     if (!process.isAlive) await never;
     const { time } = this.#options;
     const abort = new AbortController();
-    const events = this.memory.watch(resource, { ...options, signal: abort.signal })[Symbol.asyncIterator]();
+    const source = link.replica ?? this.memory;
+    if (source === this.memory && Number(options.resourceVersion) <= Number(this.memory.resourceVersion)) {
+      this.#options.onWatch({ process, link });
+    }
+    const events = source.watch(resource, { ...options, signal: abort.signal })[Symbol.asyncIterator]();
     const open = { abort: (reason: unknown) => abort.abort(reason) };
     const onAbort = (): void => abort.abort(options.signal?.reason);
     const close = async (): Promise<void> => {
@@ -214,8 +255,10 @@ async function mortal<R>(process: SimulatedProcess, work: () => Promise<R>): Pro
   if (!process.isAlive) return never;
   try {
     const result = await work();
+    await process.awake();
     return process.isAlive ? result : await never;
   } catch (error) {
+    await process.awake();
     if (!process.isAlive) return never;
     throw error;
   }

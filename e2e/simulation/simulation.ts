@@ -16,7 +16,7 @@ const LOOK_MS = 10_000;
 /** Milliseconds at rest after which the operator has taken back what has no owner: the grace and one scan. */
 const COLLECTED_MS = 360_000;
 /** Steps after which an agent may not know of a reservation: that takes the age of a surplus. */
-const FORGETFUL: readonly string[] = ['leftover', 'losePower', 'deleteNode'];
+const FORGETFUL: readonly string[] = ['leftover', 'losePower', 'deleteNode', 'restore'];
 
 export interface Verdict {
   /** The promise that was broken; undefined: all held. */
@@ -51,10 +51,14 @@ export async function run(schedule: Schedule, trace?: (line: string) => void): P
       await time.advance(step.after);
       cluster.note(`== ${describeStep(step)}`);
       cluster.count(step.do);
+      cluster.remember();
       await act(cluster, step);
       played += 1;
     }
     if (oracle.violation === undefined) await comeToRest(cluster);
+    const { lost, doubled } = oracle.restored.counts;
+    if (lost > 0) cluster.struck.set('lost by a restore', lost);
+    if (doubled > 0) cluster.struck.set('doubled by a restore', doubled);
     return {
       violation: oracle.violation?.message,
       steps: played,
@@ -107,6 +111,7 @@ async function heal(cluster: Cluster): Promise<void> {
   }
   for (const pool of setup.pools) await cluster.createPool(pool);
   operators[1].kill();
+  operators[0].resume();
   operators[0].start();
   for (const manifest of cluster.manifests.values()) await cluster.createMirror(manifest);
   cluster.note(
