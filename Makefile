@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build image chart test lint bench bench-operator bench-collect fuzz simulate e2e clean preflight
+.PHONY: help quickstart quickstart-down build image chart test lint bench bench-operator bench-collect fuzz simulate chaos e2e clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,10 @@ bench-collect: build ## Measure how long 10,000 orphans take, and what is asked 
 e2e: build ## The integration tests alone
 	@hack/preflight test
 	@$(node) hack/test.ts --project integration
+
+chaos: build ## 20 minutes of load, kills, pauses and restores on a real API server: [MINUTES=20] [SEED=n] [JSON=file]
+	@hack/preflight test
+	@$(node) e2e/chaos/main.ts --minutes '$(MINUTES)' --seed '$(SEED)' --json '$(JSON)'
 
 simulate: node_modules/.stamp ## Search for broken promises: SEEDS=1000 [FROM=1], or replay one: SEED=17 [STEPS=3,8]
 	@$(node) e2e/simulation/main.ts --seeds '$(SEEDS)' --from '$(FROM)' --seed '$(SEED)' --steps '$(STEPS)'

@@ -56,7 +56,7 @@ export const RULES: readonly DirectionRule[] = [
   },
   {
     from: 'e2e',
-    own: ['kube', 'crds', 'ipam', 'plugin/protocol.ts'],
+    own: ['kube', 'crds', 'ipam', 'plugin/protocol.ts', 'plugin/agent/testing/random.ts'],
     packages: ['node:', 'undici', 'yaml', 'fast-check'],
   },
   {

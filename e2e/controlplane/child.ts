@@ -75,7 +75,7 @@ export function isPidRunning(pid: number): boolean {
 }
 
 /** Sends a signal unless the process is gone. */
-function signal(id: ProcessId, name: NodeJS.Signals): void {
+export function signalServer(id: ProcessId, name: NodeJS.Signals): void {
   if (!isRunning(id)) return;
   try {
     process.kill(id.pid, name);
@@ -124,7 +124,7 @@ export async function startServer(options: ServerOptions): Promise<ProcessId> {
     if (!hooked) {
       hooked = true;
       process.once('exit', () => {
-        for (const left of owned) signal(left, 'SIGKILL');
+        for (const left of owned) signalServer(left, 'SIGKILL');
       });
     }
   }
@@ -143,14 +143,14 @@ async function gone(id: ProcessId, ms: number): Promise<boolean> {
 
 /** SIGKILL, and waits for the end. */
 export async function killServer(id: ProcessId): Promise<void> {
-  signal(id, 'SIGKILL');
+  signalServer(id, 'SIGKILL');
   if (!(await gone(id, 30_000))) throw new Error(`process ${id.pid} did not end within 30 s of SIGKILL`);
 }
 
 /** SIGTERM, after `graceMs` SIGKILL, and waits for the end. */
 export async function stopServer(id: ProcessId, graceMs = 10_000): Promise<void> {
-  signal(id, 'SIGTERM');
+  signalServer(id, 'SIGTERM');
   // A stopped process (SIGSTOP) does not see SIGTERM.
-  signal(id, 'SIGCONT');
+  signalServer(id, 'SIGCONT');
   if (!(await gone(id, graceMs))) await killServer(id);
 }
