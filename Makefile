@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build image chart test lint bench bench-operator bench-collect fuzz simulate chaos e2e clean preflight
+.PHONY: help quickstart quickstart-down build image chart test lint bench bench-operator bench-collect fuzz simulate chaos integration e2e e2e-up e2e-down clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -50,13 +50,24 @@ bench-collect: build ## Measure how long 10,000 orphans take, and what is asked 
 	@hack/preflight test
 	@npm run --silent bench-collect
 
-e2e: build ## The integration tests alone
+integration: build ## The integration tests alone
 	@hack/preflight test
 	@$(node) hack/test.ts --project integration
 
 chaos: build ## 20 minutes of load, kills, pauses and restores on a real API server: [MINUTES=20] [SEED=n] [JSON=file]
 	@hack/preflight test
 	@$(node) e2e/chaos/main.ts --minutes '$(MINUTES)' --seed '$(SEED)' --json '$(JSON)'
+
+e2e: image ## Real kubelets, containerd, Multus and pods, on a kind cluster, which is removed again
+	@hack/preflight e2e
+	@$(node) e2e/kind/main.ts
+
+e2e-up: image ## The kind cluster of `make e2e`, without Berth, left there to look at
+	@hack/preflight e2e
+	@$(node) e2e/kind/up.ts
+
+e2e-down: node_modules/.stamp ## Remove the kind cluster, its daemon, and what they changed on this machine
+	@$(node) e2e/kind/down.ts
 
 simulate: node_modules/.stamp ## Search for broken promises: SEEDS=1000 [FROM=1], or replay one: SEED=17 [STEPS=3,8]
 	@$(node) e2e/simulation/main.ts --seeds '$(SEEDS)' --from '$(FROM)' --seed '$(SEED)' --steps '$(STEPS)'

@@ -24,13 +24,25 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: 'integration',
           include: ['**/*.api.test.ts', 'e2e/**/*.test.ts'],
-          exclude: [...everywhere, 'e2e/simulation/**'],
+          exclude: [...everywhere, 'e2e/simulation/**', 'e2e/kind/**'],
           globalSetup: ['e2e/controlplane/globalsetup.ts'],
           // Each file may run a control plane of its own: more than two at a time slow each other down.
           maxWorkers: 2,
           testTimeout: 120_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'kind',
+          include: ['e2e/kind/*.test.ts'],
+          exclude: everywhere,
+          // Scenarios of minutes, on nodes that share this machine.
+          testTimeout: 1_200_000,
+          hookTimeout: 300_000,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -2,7 +2,7 @@
  * `make test`: runs vitest and says in one plain line what came out.
  *
  * A skipped or unfinished test is a failure here: a test that does not run proves nothing, and nobody notices.
- * Arguments are handed to vitest: `node hack/test.ts --project unit`.
+ * Arguments are handed to vitest: `node hack/test.ts --project unit`. Without a project all run that need no cluster.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -10,6 +10,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { summarize } from './testsummary.ts';
 import { ROOT, tool, toolEnvironment } from './tools.ts';
+
+/** `make e2e` runs the project `kind`, on a cluster that it has made. */
+const WITHOUT_CLUSTER = ['--project=unit', '--project=integration'];
 
 function runVitest(args: readonly string[]): Promise<number> {
   return new Promise((resolve, reject) => {
@@ -25,8 +28,10 @@ async function main(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'berth-tests-'));
   const report = join(directory, 'report.json');
   try {
+    const given = process.argv.slice(2);
+    const projects = given.some((arg) => arg.startsWith('--project')) ? [] : WITHOUT_CLUSTER;
     const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-    const code = await runVitest([...args, ...process.argv.slice(2)]);
+    const code = await runVitest([...args, ...projects, ...given]);
     if (!existsSync(report))
       throw new Error(`vitest ended with status ${code} and left no report: see above`);
     const summary = summarize(readFileSync(report, 'utf8'), code);

@@ -1,0 +1,14 @@
+/** The suite on a whole cluster, scenario by scenario; after each of them reservations are pod interfaces, exactly. */
+import { afterAll } from 'vitest';
+import { installation } from './testing/installation.ts';
+import { allNotes } from './testing/notes.ts';
+import { World } from './testing/world.ts';
+
+const world: World = await World.enter();
+
+installation(world);
+
+afterAll(async () => {
+  await world.api.close();
+  console.log(['', 'Measured:', ...allNotes().map((note) => `  ${note}`), ''].join('\n'));
+});

@@ -1,0 +1,64 @@
+/** Berth in the cluster: installed, rolled out, measured. */
+import { join } from 'node:path';
+import { waitFor } from '../../harness/wait.ts';
+import { PATIENCE_MS, type World } from './world.ts';
+
+const OVERLAY = join(import.meta.dirname, '../../../config/overlays/kind');
+const NAMESPACE = 'berth-system';
+
+/** The two programs. */
+const PROGRAMS = ['daemonset/berth-agent', 'deployment/berth-operator'] as const;
+
+/** Applies everything, and waits until the API server knows the kinds; not until anything runs. */
+export async function applyBerth(world: World): Promise<void> {
+  await world.kubectl(['apply', '--server-side', '--force-conflicts', '--kustomize', OVERLAY]);
+  const kinds = ['ippools', 'ipreservations'].map((plural) => `crd/${plural}.ipam.berth.dev`);
+  await world.kubectl(['wait', '--for=condition=Established', ...kinds, '--timeout=60s']);
+}
+
+/** Waits until both programs are rolled out. */
+export async function whenRolledOut(world: World): Promise<void> {
+  for (const program of PROGRAMS) {
+    const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
+    await world.kubectl(['rollout', 'status', `--namespace=${NAMESPACE}`, program, timeout]);
+  }
+}
+
+/** Bytes of the working set (cgroup) of each container of Berth, by pod. */
+export async function workingSets(world: World): Promise<ReadonlyMap<string, number>> {
+  const found = new Map<string, number>();
+  for (const node of world.nodes.names) {
+    const text = await world.kubectl(['get', '--raw', `/api/v1/nodes/${node}/proxy/stats/summary`]);
+    // The kubelet's stats/v1alpha1 Summary.
+    const { pods } = JSON.parse(text) as {
+      pods: {
+        podRef: { name: string; namespace: string };
+        containers?: { name: string; memory?: { workingSetBytes?: number } }[];
+      }[];
+    };
+    for (const { podRef, containers = [] } of pods) {
+      if (podRef.namespace !== NAMESPACE) continue;
+      for (const { memory } of containers) {
+        if (memory?.workingSetBytes !== undefined) found.set(podRef.name, memory.workingSetBytes);
+      }
+    }
+  }
+  return found;
+}
+
+/** Waits until every node is Ready: its runtime asks Berth's binary for STATUS. */
+export async function whenNodesReady(world: World): Promise<void> {
+  await waitFor(
+    'every node is Ready',
+    async () => {
+      const text = await world.kubectl(['get', 'nodes', '--output=json']);
+      const { items } = JSON.parse(text) as {
+        items: { status: { conditions: { type: string; status: string }[] } }[];
+      };
+      return items.every(({ status }) =>
+        status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True'),
+      );
+    },
+    { timeoutMs: PATIENCE_MS, everyMs: 1_000 },
+  );
+}

@@ -1,0 +1,63 @@
+/** Scenarios: Berth and Multus are installed on a cluster without a pod network. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { waitFor } from '../../harness/wait.ts';
+import { MULTUS_IMAGE } from '../images.ts';
+import { applyBerth, whenNodesReady, whenRolledOut, workingSets } from './berth.ts';
+import { createPools, PRIMARY_POOLS } from './networks.ts';
+import { note } from './notes.ts';
+import { atRest } from './rest.ts';
+import { addressesOf, inNamespace, pod, whenReady } from './workloads.ts';
+import { PATIENCE_MS, type World } from './world.ts';
+
+const E2E = join(import.meta.dirname, '../..');
+
+async function installMultus(world: World): Promise<void> {
+  await world.kubectl(['apply', `--filename=${join(E2E, 'controlplane/nad.yaml')}`]);
+  await world.kubectl(['apply', `--filename=${join(E2E, 'harness/multus.yaml')}`]);
+  const manifest = await readFile(join(E2E, 'kind/multus.yaml'), 'utf8');
+  await world.kubectl(['apply', '--filename=-'], manifest.replace('image: IMAGE', `image: ${MULTUS_IMAGE}`));
+  const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
+  await world.kubectl(['rollout', 'status', '--namespace=kube-system', 'daemonset/multus', timeout]);
+  for (const node of world.nodes.names) {
+    await waitFor(
+      `Multus has written its configuration on ${node}`,
+      async () => (await world.nodes.shell(node, 'ls /etc/cni/net.d')).includes('00-multus.conf'),
+      { timeoutMs: PATIENCE_MS, everyMs: 1_000 },
+    );
+  }
+}
+
+/** Installs Berth with its pools, and Multus. */
+export function installation(world: World): void {
+  describe('installation', () => {
+    test('a node becomes Ready, and a pod gets its addresses, soon after Berth is applied', async () => {
+      const start = performance.now();
+      await applyBerth(world);
+      await createPools(world, PRIMARY_POOLS);
+      await inNamespace(world, 'first', async (namespace) => {
+        await world.apply([pod('first')], namespace);
+        const [first] = await whenReady(world, namespace, 1);
+        note(`from installing to the first pod with a Berth address: ${seconds(start)} s`);
+        expect(addressesOf(first === undefined ? [] : [first])).toHaveLength(2);
+        await whenRolledOut(world);
+        await whenNodesReady(world);
+      });
+    });
+
+    test('the cluster’s own pods run on addresses of Berth', async () => {
+      const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
+      await world.kubectl(['rollout', 'status', '--namespace=kube-system', 'deployment/coredns', timeout]);
+      expect(await atRest(world)).toBeGreaterThanOrEqual(4);
+      for (const [name, bytes] of await workingSets(world))
+        note(`working set of ${name}: ${(bytes / 1e6).toFixed(0)} MB`);
+    });
+
+    test('Multus writes its configuration on every node', () => installMultus(world));
+  });
+}
+
+function seconds(start: number): string {
+  return ((performance.now() - start) / 1000).toFixed(1);
+}

@@ -1,0 +1,115 @@
+/** The cluster that the suite runs on, as its scenarios see it. */
+import { readFile } from 'node:fs/promises';
+import { ipPools, ipReservations } from '../../../crds/resources.ts';
+import type { IPPoolSpec, IPReservation } from '../../../crds/types.ts';
+import type { KubeObject, Resource } from '../../../kube/api.ts';
+import { connect, type RestApi } from '../../../kube/client.ts';
+import { nodes as nodeResource } from '../../../kube/core.ts';
+import { resolveAssets } from '../../controlplane/assets.ts';
+import { run } from '../../controlplane/run.ts';
+import { waitFor } from '../../harness/wait.ts';
+import { clusterEnvironment } from '../cluster.ts';
+import { Docker } from '../docker.ts';
+import { places } from '../places.ts';
+import { readRecord } from '../record.ts';
+import { DockerNodes } from './nodes.ts';
+
+/** A pod as the suite looks at it. */
+export interface TestPod extends KubeObject {
+  readonly spec?: { readonly nodeName?: string; readonly hostNetwork?: boolean };
+  readonly status?: {
+    readonly phase?: string;
+    readonly reason?: string;
+    readonly podIPs?: readonly { readonly ip: string }[];
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+  };
+}
+
+/** Pods, with the fields of `TestPod`. */
+export const testPods: Resource<TestPod> = {
+  group: '',
+  version: 'v1',
+  plural: 'pods',
+  kind: 'Pod',
+  namespaced: true,
+};
+
+/** Milliseconds for what a busy machine with two cores takes its time for. */
+export const PATIENCE_MS = 300_000;
+
+/** A manifest. */
+export type Manifest = Readonly<Record<string, unknown>>;
+
+/** The cluster. */
+export class World {
+  readonly api: RestApi;
+  readonly nodes: DockerNodes;
+  readonly #kubectl: string;
+
+  private constructor(parts: Pick<World, 'api' | 'nodes'>, kubectl: string) {
+    this.api = parts.api;
+    this.nodes = parts.nodes;
+    this.#kubectl = kubectl;
+  }
+
+  /** Connects to the cluster. @throws Error that says how to make one */
+  static async enter(): Promise<World> {
+    const { kubeconfig } = places;
+    try {
+      await readFile(kubeconfig);
+    } catch (error) {
+      throw new Error(`no cluster: ${kubeconfig} can not be read. \`make e2e-up\` makes one`, {
+        cause: error,
+      });
+    }
+    const { kubectl } = await resolveAssets();
+    const api = await connect({ kubeconfig, userAgent: 'berth-e2e' });
+    const { items } = await api.list(nodeResource);
+    const names = items.map(({ metadata }) => metadata.name ?? '').toSorted();
+    return new World({ api, nodes: new DockerNodes(new Docker(await ownSocket()), names) }, kubectl);
+  }
+
+  /** Runs kubectl. @throws RunError with the end of what it said */
+  kubectl(args: readonly string[], input?: string): Promise<string> {
+    const env = clusterEnvironment(places.kubeconfig);
+    return run(this.#kubectl, args, input === undefined ? { env } : { env, input });
+  }
+
+  /** Applies manifests, in a namespace if one is given. */
+  async apply(manifests: readonly Manifest[], namespace?: string): Promise<void> {
+    const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: manifests });
+    const where = namespace === undefined ? [] : [`--namespace=${namespace}`];
+    await this.kubectl(['apply', ...where, '--filename=-'], list);
+  }
+
+  /** Creates a pool, or changes it, and waits until it is Ready. */
+  async pool(name: string, spec: IPPoolSpec): Promise<void> {
+    await this.apply([{ apiVersion: 'ipam.berth.dev/v1alpha1', kind: 'IPPool', metadata: { name }, spec }]);
+    await waitFor(
+      `pool ${name} is Ready`,
+      async () => {
+        const { status } = await this.api.get(ipPools, { name });
+        return (status?.conditions ?? []).some(({ type, status: is }) => type === 'Ready' && is === 'True');
+      },
+      { timeoutMs: PATIENCE_MS, everyMs: 500 },
+    );
+  }
+
+  /** Pods of a namespace that are not being deleted. */
+  async pods(namespace: string): Promise<TestPod[]> {
+    const { items } = await this.api.list(testPods, { namespace });
+    return items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
+  }
+
+  /** Reservations in state Bound. */
+  async bound(): Promise<IPReservation[]> {
+    const { items } = await this.api.list(ipReservations);
+    return items.filter(({ spec }) => spec.state === 'Bound');
+  }
+}
+
+/** The socket of our own daemon; undefined if the machine's own runs the nodes. */
+async function ownSocket(): Promise<string | undefined> {
+  const record = await readRecord();
+  return record?.foreign === true ? undefined : places.socket;
+}
