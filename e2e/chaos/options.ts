@@ -28,8 +28,8 @@ export interface ChaosOptions {
 export const FULL: Omit<ChaosOptions, 'seed'> = {
   minutes: 20,
   nodes: 10,
-  podsPerNode: 14,
-  sandboxMs: 15_000,
+  podsPerNode: 15,
+  sandboxMs: 12_000,
   podMs: 30_000,
   binaryShare: 0.2,
   restores: 2,
