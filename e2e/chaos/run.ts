@@ -90,7 +90,7 @@ function build(options: ChaosOptions, stage: Stage, log: (line: string) => void)
     now,
     log,
     restoreAt: restoreTimes(options),
-    rollAt: options.minutes * 60_000 * 0.8,
+    rollAt: options.minutes * 60_000 * 0.9,
   });
   let containers = 0;
   const kubelets = nodes.map((node) => {
