@@ -49,17 +49,23 @@ export class NodeAgent {
     node: string,
     directory: string,
     kubeconfig: string,
-    options: Pick<ClusterOptions, 'programCpus' | 'agentPreload'> = {},
+    options: Pick<ClusterOptions, 'programCpus' | 'agentPreload'> & {
+      /** Put before the program. */
+      readonly wrapper?: readonly string[];
+      /** Defaults to a directory of the node's name. */
+      readonly stateDir?: string;
+    } = {},
   ) {
     this.node = node;
     this.socket = join(directory, `${node}.sock`);
-    this.stateDir = join(directory, node);
+    this.stateDir = options.stateDir ?? join(directory, node);
     this.kubeconfig = kubeconfig;
     this.program = new Program({
       script: artefacts.agent,
       preload: options.agentPreload,
       logFile: join(directory, `agent-${node}.log`),
       cpus: options.programCpus,
+      wrapper: options.wrapper,
       flags: {
         kubeconfig,
         'node-name': node,

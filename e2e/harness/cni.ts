@@ -103,9 +103,10 @@ export function runPlugin(
   binary: string,
   env: Readonly<Record<string, string>>,
   stdin: string | Uint8Array,
+  args: readonly string[] = [],
 ): Promise<CniOutcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(binary, [], { env, stdio: ['pipe', 'pipe', 'inherit'] });
+    const child = spawn(binary, args, { env, stdio: ['pipe', 'pipe', 'inherit'] });
     const chunks: Buffer[] = [];
     child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
     child.on('error', reject);

@@ -221,3 +221,49 @@ describe('the agent as a whole', () => {
     expect(api.watches).toBe(0);
   });
 });
+
+describe('the state directory', () => {
+  let top = '';
+  let stateDir = '';
+
+  beforeEach(() => {
+    top = fs.mkdtempSync(path.join(os.tmpdir(), 'berth-state-'));
+    stateDir = path.join(top, 'berth');
+  });
+
+  afterEach(() => fs.rmSync(top, { recursive: true }));
+
+  test('is made for its owner only, and one that others could read is closed', () => {
+    for (const prepare of [(): void => undefined, (): void => fs.chmodSync(stateDir, 0o755)]) {
+      prepare();
+      prepareStateDir(stateDir);
+      expect([stateDir, deletesDir(stateDir)].map((each) => fs.statSync(each).mode & 0o777)).toEqual([
+        0o700, 0o700,
+      ]);
+    }
+  });
+
+  test('that everybody could write is refused: what lies in it may be theirs', () => {
+    fs.mkdirSync(stateDir);
+    fs.chmodSync(stateDir, 0o777);
+    expect(() => prepareStateDir(stateDir)).toThrow(`${stateDir} may be written by`);
+  });
+
+  test('may be a link, but what lies in it may not', () => {
+    const real = path.join(top, 'disk');
+    fs.mkdirSync(real);
+    fs.symlinkSync(real, stateDir);
+    prepareStateDir(stateDir);
+    fs.rmSync(deletesDir(stateDir), { recursive: true });
+    fs.symlinkSync(top, deletesDir(stateDir));
+    expect(() => prepareStateDir(stateDir)).toThrow(`${deletesDir(stateDir)} is a symbolic link`);
+    expect(fs.statSync(top).mode & 0o777).toBe(0o700);
+  });
+
+  test.each(['berth', 'berth/deletes'])('is an error where %s is a file', (which) => {
+    const file = path.join(top, which);
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    fs.writeFileSync(file, '');
+    expect(() => prepareStateDir(stateDir)).toThrow(file);
+  });
+});

@@ -15,6 +15,7 @@ import { Informer, type InformerOptions } from '../../kube/informer.ts';
 import type { Log } from '../../kube/log.ts';
 import { EventRecorder } from '../../kube/recorder.ts';
 import type { ProbeOptions } from '../../process/httpserver.ts';
+import { deletesDir } from '../protocol.ts';
 import { ADDRESSES_ANNOTATION } from './annotations.ts';
 import type { WatchDirectory } from './deletes.ts';
 import { CniError } from './errors.ts';
@@ -26,6 +27,7 @@ import { buildParts, type Parts } from './parts.ts';
 import { type AgentServer, serveSocket } from './server.ts';
 import { agentRoutes } from './show.ts';
 import { trimNamespace, trimNode, trimPod } from './trim.ts';
+import { requireTrusted } from './trusted.ts';
 
 /** Milliseconds between comparisons with the API, on average; each is jittered by a quarter. */
 const COMPARE_EVERY_MS = 600_000;
@@ -182,10 +184,11 @@ export class Agent {
   }
 
   async #serve(): Promise<AgentServer> {
-    const { socket, stateDir, node, log, journal, serve = serveSocket } = this.#options;
+    const { socket, stateDir, node, clock, log, journal, serve = serveSocket } = this.#options;
     const config = { node, socket, stateDir };
     return serve({
       socket,
+      clock,
       log,
       handle: (request) => this.#parts.handler.handle(request),
       probes: { ...this.probes, routes: agentRoutes({ journal, pools: this.#parts.pools, config }) },
@@ -243,8 +246,19 @@ async function aborted(signal: AbortSignal): Promise<void> {
   }
 }
 
-/** The state directory, made with mode 0700 if it is not there. */
+/**
+ * The state directory and that of the queued DELs, made with mode 0700 where they are not there.
+ * @throws Error that names the path: it cannot be made, is no directory, or others may replace what lies in it
+ */
 export function prepareStateDir(stateDir: string): void {
-  fs.mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  fs.chmodSync(stateDir, 0o700);
+  for (const directory of [stateDir, deletesDir(stateDir)]) {
+    fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
+    // The first one may be a link that an administrator made; what lies in it is this program's own.
+    if (directory !== stateDir && fs.lstatSync(directory).isSymbolicLink()) {
+      throw new Error(`${directory} is a symbolic link: remove it, the agent makes the directory itself`);
+    }
+    // Before the mode is changed: what everybody could write may hold what nobody here has written.
+    requireTrusted(directory);
+    fs.chmodSync(directory, 0o700);
+  }
 }

@@ -1,8 +1,9 @@
+import { execFileSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { systemClock } from '../../kube/clock.ts';
-import { deleteEntryName, deletesDir, deleteTempName } from '../protocol.ts';
+import { deleteEntryName, deletesDir, deleteTempName, MAX_REQUEST_BYTES } from '../protocol.ts';
 import { DeleteQueue } from './deletes.ts';
 import type { AttachmentId } from './request.ts';
 import { type CallShape, type TestNode, World } from './testing/world.ts';
@@ -124,6 +125,28 @@ describe('draining', () => {
     };
     await expect(node.parts.deletes.drain()).rejects.toThrow('ENOSPC');
     expect(fs.readdirSync(directory)).toEqual([name]);
+  });
+
+  test('nothing but a plain file is read, and it keeps no other entry waiting', async () => {
+    const { world, node, directory } = await start();
+    await using _ = world;
+    await add(world, node);
+    const foreign = path.join(node.directory, 'foreign');
+    fs.writeFileSync(foreign, JSON.stringify(world.request('DEL')));
+    const early = (n: number): string => path.join(directory, deleteEntryName(n, 0.5));
+    fs.symlinkSync(foreign, early(1));
+    fs.mkdirSync(early(2));
+    execFileSync('mkfifo', [early(3)]);
+    fs.symlinkSync('/dev/zero', early(4));
+    fs.writeFileSync(early(5), Buffer.alloc(MAX_REQUEST_BYTES + 1, ' '));
+    await world.pass(1_000);
+    queue(world, directory, world.clock.now());
+    await node.parts.deletes.drain();
+    expect([...node.journal.state.releasing.keys()]).toEqual(['c1/eth0']);
+    expect(fs.readdirSync(directory).toSorted()).toEqual(
+      [1, 2, 3, 4, 5].map((n) => `${path.basename(early(n))}.invalid`),
+    );
+    expect(fs.readFileSync(foreign, 'utf8')).toBe(JSON.stringify(world.request('DEL')));
   });
 
   test('what a binary that died left half written is removed when no binary can still be writing it', async () => {

@@ -3,15 +3,23 @@
  *
  * - Entries are worked off in the order of their times; one leaves the directory only when its release is durable.
  * - An entry that is older than the attachment's present ADD is ignored: it meant an earlier one.
- * - A file that cannot be understood is set aside under another name, and logged.
+ * - What cannot be understood, or is no plain file of bounded size, is set aside under another name, and logged. No
+ *   symbolic link is followed, and no entry keeps the others waiting.
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import * as z from 'zod';
 import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
-import { BINARY_DEADLINE_MS, type CniRequest, deletesDir, parseDeleteEntryName } from '../protocol.ts';
+import {
+  BINARY_DEADLINE_MS,
+  type CniRequest,
+  deletesDir,
+  MAX_REQUEST_BYTES,
+  parseDeleteEntryName,
+} from '../protocol.ts';
 import { CniError } from './errors.ts';
+import { NotPlainError, readPlain } from './plainfile.ts';
 import { type AttachmentId, attachmentKey, parseAttachment } from './request.ts';
 
 /** Milliseconds between looks at the directory, should the file system's own notice be lost. */
@@ -127,9 +135,10 @@ export class DeleteQueue {
     const file = path.join(this.#directory, name);
     let id: AttachmentId;
     try {
-      id = parseEntry(fs.readFileSync(file, 'utf8'));
+      id = parseEntry(readPlain(file, MAX_REQUEST_BYTES).toString('utf8'));
     } catch (error) {
-      if (!(error instanceof CniError || error instanceof SyntaxError || error instanceof z.ZodError)) {
+      const isNone = [CniError, SyntaxError, z.ZodError, NotPlainError].some((kind) => error instanceof kind);
+      if (!isNone) {
         throw error;
       }
       const aside = `${file}.invalid`;

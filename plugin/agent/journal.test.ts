@@ -202,6 +202,21 @@ describe('compaction', () => {
   });
 });
 
+test.each(['its own', 'the compacted one'])('a link in the place of %s is not followed', (which) => {
+  const precious = path.join(stateDir, 'precious');
+  fs.writeFileSync(precious, 'data');
+  fs.symlinkSync(precious, which === 'its own' ? file : `${file}.new`);
+  if (which === 'its own') {
+    expect(() => reopen()).toThrow(/journal\.jsonl is no plain file/);
+  } else {
+    const journal = reopen({ compactFrom: 10 });
+    journal.append(bound('a'));
+    expect(fs.lstatSync(file).isFile()).toBe(true);
+    expect(keys(reopen())).toEqual(['a/eth0']);
+  }
+  expect(fs.readFileSync(precious, 'utf8')).toBe('data');
+});
+
 test('a directory that is not there is an error, not an empty journal', () => {
   expect(() => reopen({ stateDir: path.join(stateDir, 'no') })).toThrow('ENOENT');
 });

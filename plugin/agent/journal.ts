@@ -7,11 +7,13 @@
  * - A torn last line (the process died while writing) is dropped. A damaged line elsewhere is not guessed at:
  *   the file is set aside and the journal starts as a new one, which adopts what the API says of this node.
  * - Compaction is housekeeping: where it fails, the journal only stays long.
- * - One process at a time may have it open; nothing here checks that.
+ * - No symbolic link is followed: one in the place of a file is an error.
+ * - One process at a time may have it open: `statelock.ts` sees to that.
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { messageOf } from './errors.ts';
+import { openPlain, readPlain } from './plainfile.ts';
 import { applyRecord, emptyState, type JournalRecord, parseRecord, recordsOf, type State } from './state.ts';
 
 export const JOURNAL_FILE = 'journal.jsonl';
@@ -51,6 +53,7 @@ interface Loaded {
 }
 
 const NEWLINE = 0x0a;
+const APPEND = fs.constants.O_WRONLY | fs.constants.O_APPEND | fs.constants.O_CREAT;
 
 function load(data: Buffer): Loaded {
   const state = emptyState();
@@ -86,7 +89,7 @@ class FileJournal implements Journal {
     this.#options = options;
     this.#file = file;
     this.state = loaded.state;
-    this.#fd = fs.openSync(file, 'a', 0o600);
+    this.#fd = openPlain(file, APPEND);
     this.#bytes = loaded.goodBytes;
     this.#cutOff();
     this.#compactFrom = options.compactFrom ?? COMPACT_FROM;
@@ -137,9 +140,18 @@ class FileJournal implements Journal {
       const text = recordsOf(this.state)
         .map((record) => `${JSON.stringify(record)}\n`)
         .join('');
-      fs.writeFileSync(temporary, text, { mode: 0o600 });
-      const fd = fs.openSync(temporary, 'a');
-      fs.renameSync(temporary, this.#file);
+      // What a crash left of an earlier one, or whatever else lies there.
+      fs.rmSync(temporary, { force: true });
+      const fd = openPlain(temporary, APPEND | fs.constants.O_EXCL);
+      try {
+        fs.writeFileSync(fd, text);
+        fs.renameSync(temporary, this.#file);
+      } catch (error) {
+        fs.closeSync(fd);
+        // Half a journal takes room that the next record needs where the disk is full.
+        fs.rmSync(temporary, { force: true });
+        throw error;
+      }
       fs.closeSync(this.#fd);
       this.#fd = fd;
       this.#bytes = Buffer.byteLength(text);
@@ -152,15 +164,15 @@ class FileJournal implements Journal {
 
 /**
  * Opens the journal in `stateDir`, or begins one.
- * @throws Error if the directory cannot be read or written.
+ * @throws Error if the directory cannot be read or written, or something else than a file lies in the journal's place.
  */
 export function openJournal(options: JournalOptions): Journal {
   const file = path.join(options.stateDir, JOURNAL_FILE);
   const empty = { state: emptyState(), goodBytes: 0 };
-  if (!fs.existsSync(file)) {
+  if (fs.lstatSync(file, { throwIfNoEntry: false }) === undefined) {
     return new FileJournal(file, empty, options);
   }
-  const data = fs.readFileSync(file);
+  const data = readPlain(file);
   let loaded: Loaded;
   try {
     loaded = load(data);

@@ -17,6 +17,7 @@ import { DEFAULT_SOCKET, DEFAULT_STATE_DIR } from '../protocol.ts';
 import { Agent, journalGauges, prepareStateDir } from './agent.ts';
 import { openJournal } from './journal.ts';
 import { AgentMetrics } from './metrics.ts';
+import { lockStateDir } from './statelock.ts';
 
 const pathFlag = (description: string, standard: string): Flag<string> => ({
   schema: z.string().startsWith('/', { error: 'use an absolute path' }),
@@ -55,9 +56,11 @@ await runProgram(
   },
   async ({ values, signal, log }) => {
     const clock = systemClock;
-    prepareStateDir(values['state-dir']);
+    const stateDir = values['state-dir'];
+    prepareStateDir(stateDir);
+    const lock = await lockStateDir({ stateDir, clock, log }, signal);
     const journal = openJournal({
-      stateDir: values['state-dir'],
+      stateDir,
       now: clock.now(),
       onDamage: (setAside, reason) =>
         log.error({ setAside, reason }, 'the journal is damaged; it is set aside and a new one begun'),
@@ -72,7 +75,7 @@ await runProgram(
     const agent = new Agent({
       node: values['node-name'],
       socket: values.socket,
-      stateDir: values['state-dir'],
+      stateDir,
       api,
       journal,
       metrics,
@@ -88,6 +91,7 @@ await runProgram(
       await probes.close();
       await api.close();
       journal.close();
+      lock.release();
     }
   },
 );

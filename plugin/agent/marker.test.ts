@@ -54,3 +54,11 @@ test('is never made by keeping it: before the first comparison nobody may queue 
   stop.abort();
   await running;
 });
+
+test('a link in its place is not followed', () => {
+  const elsewhere = path.join(stateDir, 'elsewhere');
+  fs.mkdirSync(path.dirname(file));
+  fs.symlinkSync(elsewhere, file);
+  expect(() => marker().make()).toThrow(/is no plain file/);
+  expect(fs.existsSync(elsewhere)).toBe(false);
+});

@@ -10,6 +10,7 @@ import * as path from 'node:path';
 import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
 import { deletesDir, MARKER_FILE, MARKER_TOUCH_MS } from '../protocol.ts';
+import { openPlain } from './plainfile.ts';
 
 export interface MarkerOptions {
   readonly stateDir: string;
@@ -32,7 +33,7 @@ export class Marker {
    */
   make(): void {
     fs.mkdirSync(path.dirname(this.#file), { recursive: true, mode: 0o700 });
-    fs.closeSync(fs.openSync(this.#file, 'a', 0o600));
+    fs.closeSync(openPlain(this.#file, fs.constants.O_WRONLY | fs.constants.O_CREAT));
     this.#touch();
   }
 
@@ -53,7 +54,7 @@ export class Marker {
 
   #touch(): void {
     const now = new Date(this.#options.clock.now());
-    fs.utimesSync(this.#file, now, now);
+    fs.lutimesSync(this.#file, now, now);
   }
 }
 

@@ -6,6 +6,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { systemClock } from '../../kube/clock.ts';
 import { silentLog } from '../../kube/log.ts';
 import { recordingLog } from '../../kube/testing/recordinglog.ts';
 import { CNI_ENDPOINT, type CniAnswer, type CniRequest, MAX_REQUEST_BYTES } from '../protocol.ts';
@@ -32,6 +33,7 @@ const answer: CniAnswer = { exitCode: 0, stdout: '{"ok":"é"}\n' };
 async function serve(options: Partial<ServerOptions> = {}): Promise<AgentServer> {
   const server = await serveSocket({
     socket,
+    clock: systemClock,
     handle: async () => answer,
     probes: {
       registry: new Registry(),
@@ -137,6 +139,81 @@ describe('POST /v1/cni', () => {
   });
 });
 
+/** A client that sends what it is told and no more; resolves with what it was told when the server hangs up. */
+async function halfRequest(text: string): Promise<string> {
+  const client = net.connect(socket);
+  await once(client, 'connect');
+  client.write(text);
+  const chunks: Buffer[] = [];
+  client.on('data', (chunk: Buffer) => chunks.push(chunk));
+  client.on('error', () => undefined);
+  await once(client, 'close');
+  return Buffer.concat(chunks).toString();
+}
+
+describe('who does not get on', () => {
+  const head = `POST ${CNI_ENDPOINT} HTTP/1.1\r\nHost: agent\r\nContent-Length: 100\r\n`;
+
+  test('is hung up on when his time is over, whatever he has sent, and others are served meanwhile', async () => {
+    await serve({ requestTimeoutMs: 500 });
+    const halves = ['', 'P', head, `${head}\r\n`, `${head}\r\n{"command"`].map((text) => halfRequest(text));
+    expect((await ask('POST', CNI_ENDPOINT, JSON.stringify(cni))).status).toBe(200);
+    for (const said of await Promise.all(halves)) expect(said).toMatch(/^(HTTP\/1\.1 408 |$)/);
+  });
+
+  test('is hung up on too when he sends a byte now and then', async () => {
+    await serve({ requestTimeoutMs: 500 });
+    const client = net.connect(socket);
+    await once(client, 'connect');
+    client.on('error', () => undefined);
+    client.write(`${head}\r\n{`);
+    const drip = setInterval(() => client.writable && client.write(' ', () => undefined), 50);
+    client.resume();
+    await once(client, 'close');
+    clearInterval(drip);
+    expect((await ask('GET', '/healthz')).status).toBe(200);
+  });
+
+  test('takes no more memory with all his kind than is set: the rest is told to come again', async () => {
+    await serve();
+    const body = Buffer.alloc(MAX_REQUEST_BYTES - 1, ' ');
+    const clients: net.Socket[] = [];
+    const said: string[] = [];
+    for (let i = 0; i < 24; i += 1) {
+      const client = net.connect(socket);
+      clients.push(client);
+      client.on('error', () => undefined);
+      client.on('data', (chunk: Buffer) => said.push(chunk.toString()));
+      client.write(
+        `POST ${CNI_ENDPOINT} HTTP/1.1\r\nHost: a\r\nContent-Length: ${MAX_REQUEST_BYTES}\r\n\r\n`,
+      );
+      client.write(body);
+    }
+    await vi.waitFor(() => expect(said.length).toBeGreaterThanOrEqual(8), 20_000);
+    for (const each of said) expect(each).toMatch(/^HTTP\/1\.1 503 /);
+    for (const client of clients) client.destroy();
+    await vi.waitFor(async () => {
+      expect((await ask('POST', CNI_ENDPOINT, JSON.stringify(cni))).status).toBe(200);
+    }, 20_000);
+  });
+
+  test('a thousand at once are all answered', async () => {
+    await serve();
+    const all = Array.from({ length: 1000 }, async () => {
+      for (;;) {
+        try {
+          return (await ask('POST', CNI_ENDPOINT, JSON.stringify(cni))).status;
+        } catch (error) {
+          // The queue of those who wait to be accepted is full: the binary, too, comes again.
+          if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error;
+          await systemClock.sleep(50);
+        }
+      }
+    });
+    expect(new Set(await Promise.all(all))).toEqual(new Set([200]));
+  });
+});
+
 describe('other requests', () => {
   test.each([
     ['GET', CNI_ENDPOINT, 405],
@@ -190,6 +267,99 @@ describe('the socket', () => {
     fs.writeFileSync(socket, 'precious');
     await expect(serve()).rejects.toThrow(`${socket} exists and is not a socket`);
     expect(fs.readFileSync(socket, 'utf8')).toBe('precious');
+  });
+
+  test('that is a symbolic link is refused, wherever it leads', async () => {
+    fs.mkdirSync(path.dirname(socket));
+    const elsewhere = path.join(directory, 'elsewhere.sock');
+    for (const target of [elsewhere, path.join(directory, 'nothing')]) {
+      const other = net.createServer();
+      if (target === elsewhere) await once(other.listen(target), 'listening');
+      fs.symlinkSync(target, socket);
+      await expect(serve()).rejects.toThrow(`${socket} exists and is not a socket`);
+      expect(fs.readlinkSync(socket)).toBe(target);
+      fs.rmSync(socket);
+      other.close();
+    }
+  });
+
+  test('in a directory that everybody may write is not made', async () => {
+    fs.mkdirSync(path.dirname(socket));
+    fs.chmodSync(path.dirname(socket), 0o777);
+    await expect(serve()).rejects.toThrow(`${path.dirname(socket)} may be written by`);
+    expect(fs.existsSync(socket)).toBe(false);
+  });
+
+  test('at which another process answers is left to it', async () => {
+    await serve();
+    const before = fs.lstatSync(socket).ino;
+    await expect(serve()).rejects.toThrow(`another process answers at ${socket}`);
+    expect(fs.lstatSync(socket).ino).toBe(before);
+    expect((await ask('GET', '/healthz')).status).toBe(200);
+  });
+
+  const answers = async (): Promise<void> => {
+    await vi.waitFor(async () => expect((await ask('GET', '/healthz')).status).toBe(200), 20_000);
+    expect(fs.lstatSync(socket).mode & 0o777).toBe(0o600);
+  };
+
+  test('that is removed is made anew, and what was begun is answered', async () => {
+    const begun = Promise.withResolvers<void>();
+    const finish = Promise.withResolvers<void>();
+    const log = recordingLog();
+    await serve({
+      log,
+      handle: async () => {
+        begun.resolve();
+        await finish.promise;
+        return answer;
+      },
+    });
+    const response = ask('POST', CNI_ENDPOINT, JSON.stringify(cni));
+    await begun.promise;
+    fs.rmSync(socket);
+    await answers();
+    finish.resolve();
+    expect((await response).status).toBe(200);
+    expect(log.lines).toMatchObject([
+      { level: 'error', message: expect.stringContaining('removed or replaced') },
+    ]);
+  });
+
+  test('that another process replaced is made anew once that one is dead, and not before', async () => {
+    const log = recordingLog();
+    await serve({ log });
+    fs.rmSync(socket);
+    const thief = net.createServer((connection) => connection.end());
+    await once(thief.listen(socket), 'listening');
+    const stolen = fs.lstatSync(socket).ino;
+    await vi.waitFor(
+      () =>
+        expect(log.lines).toContainEqual(
+          expect.objectContaining({
+            level: 'error',
+            fields: expect.objectContaining({
+              error: expect.objectContaining({ message: expect.stringContaining('another process answers') }),
+            }),
+          }),
+        ),
+      20_000,
+    );
+    expect(fs.lstatSync(socket).ino).toBe(stolen);
+    thief.close();
+    await once(thief, 'close');
+    await answers();
+  });
+
+  test('that another kind of file replaced is made anew when somebody has taken that away', async () => {
+    const log = recordingLog();
+    await serve({ log });
+    fs.rmSync(socket);
+    fs.writeFileSync(socket, 'precious');
+    await vi.waitFor(() => expect(log.lines.length).toBeGreaterThan(1), 20_000);
+    expect(fs.readFileSync(socket, 'utf8')).toBe('precious');
+    fs.rmSync(socket);
+    await answers();
   });
 
   test('that can not be made is an error that names it', async () => {

@@ -1,24 +1,36 @@
 /**
  * The agent's unix socket: `POST /v1/cni` for the binary, and what the agent shows about itself by GET.
  *
- * - Mode 0600: who may connect may have any address.
- * - Input is bounded in size and in time.
+ * - Mode 0600, in a directory that nobody else may write: who may connect may have any address.
+ * - Input is bounded in size and in time; so is what all requests that are not whole yet hold together.
+ * - A socket that somebody removes or replaces is made anew within seconds; what was begun is still answered.
  * - `close` answers what was begun.
  */
 import { once } from 'node:events';
-import * as fs from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import * as path from 'node:path';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { pause } from '../../kube/abort.ts';
+import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
 import { type ProbeOptions, probeRoutes } from '../../process/httpserver.ts';
 import { CNI_ENDPOINT, type CniAnswer, type CniRequest, MAX_REQUEST_BYTES } from '../protocol.ts';
 import { cniRequestSchema } from './deletes.ts';
+import { bindSocket, isStillThere, prepareSocket, type SocketFile } from './socketfile.ts';
+
+/** Milliseconds in which a request must be whole: a binary sends it at once. */
+const REQUEST_TIMEOUT_MS = 10_000;
+/** Bytes of bodies that are being read, of all requests together; a usual one has two thousand. */
+const MAX_BODIES_BYTES = 64 * 1024 * 1024;
+/** Milliseconds between looks whether the socket's file is still there. */
+const LOOK_EVERY_MS = 2_000;
 
 export interface ServerOptions {
   readonly socket: string;
+  readonly clock: Clock;
   readonly handle: (request: CniRequest) => Promise<CniAnswer>;
   readonly probes: ProbeOptions;
   readonly log: Log;
+  /** Milliseconds in which a request must be whole. Defaults to 10,000. */
+  readonly requestTimeoutMs?: number;
 }
 
 export interface AgentServer {
@@ -37,27 +49,44 @@ const text = (status: number, body: string): HttpAnswer => ({
   body: `${body}\n`,
 });
 
-/** undefined for a body that is too large; the rest of it is then not read. */
-async function readBody(request: IncomingMessage): Promise<string | undefined> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  // Left alive at the end: the refusal goes out over the same connection.
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    // A request without an encoding yields buffers.
-    const data = chunk as Buffer;
-    bytes += data.length;
-    if (bytes > MAX_REQUEST_BYTES) {
-      return undefined;
+/** Reads bodies, none larger than a request may be, and all together no more than `MAX_BODIES_BYTES`. */
+class Bodies {
+  #bytes = 0;
+
+  /** The body, or why it is not read any further. */
+  async read(request: IncomingMessage): Promise<string | HttpAnswer> {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    try {
+      // Left alive at the end: the refusal goes out over the same connection.
+      for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+        // A request without an encoding yields buffers.
+        const data = chunk as Buffer;
+        bytes += data.length;
+        this.#bytes += data.length;
+        if (bytes > MAX_REQUEST_BYTES) {
+          return text(413, `the request is larger than ${MAX_REQUEST_BYTES} bytes`);
+        }
+        if (this.#bytes > MAX_BODIES_BYTES) {
+          return text(503, 'too many large requests at the same time; try again');
+        }
+        chunks.push(data);
+      }
+      return Buffer.concat(chunks).toString('utf8');
+    } finally {
+      this.#bytes -= bytes;
     }
-    chunks.push(data);
   }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
-async function answerCni(request: IncomingMessage, handle: ServerOptions['handle']): Promise<HttpAnswer> {
-  const body = await readBody(request);
-  if (body === undefined) {
-    return text(413, `the request is larger than ${MAX_REQUEST_BYTES} bytes`);
+async function answerCni(
+  request: IncomingMessage,
+  bodies: Bodies,
+  handle: ServerOptions['handle'],
+): Promise<HttpAnswer> {
+  const body = await bodies.read(request);
+  if (typeof body !== 'string') {
+    return body;
   }
   let raw: unknown;
   try {
@@ -73,30 +102,19 @@ async function answerCni(request: IncomingMessage, handle: ServerOptions['handle
   return { status: 200, contentType: 'application/json', body: JSON.stringify(answer) };
 }
 
-/** A socket file that is left over, or another agent's that this one replaces. Nothing else is removed. */
-function removeOldSocket(socket: string): void {
-  const stat = fs.lstatSync(socket, { throwIfNoEntry: false });
-  if (stat === undefined) {
-    return;
-  }
-  if (!stat.isSocket()) {
-    throw new Error(`${socket} exists and is not a socket: move it away, or choose another --socket`);
-  }
-  fs.unlinkSync(socket);
-}
-
 /**
  * Listens until closed.
- * @throws Error if the socket cannot be made; it names the path
+ * @throws Error if the socket cannot be made, or its directory is not safe; it names the path
  */
 export async function serveSocket(options: ServerOptions): Promise<AgentServer> {
-  const { socket, handle, log } = options;
+  const { socket, handle, log, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
+  const bodies = new Bodies();
   const routes = probeRoutes(options.probes);
   const respond = async (request: IncomingMessage): Promise<HttpAnswer> => {
     const url = URL.parse(request.url ?? '/', 'http://agent');
     const route = url === null ? undefined : routes.get(url.pathname);
     if (url?.pathname === CNI_ENDPOINT) {
-      return request.method === 'POST' ? await answerCni(request, handle) : text(405, 'use POST');
+      return request.method === 'POST' ? await answerCni(request, bodies, handle) : text(405, 'use POST');
     }
     if (url === null || route === undefined) {
       return text(404, `not found: the paths are ${[CNI_ENDPOINT, ...routes.keys()].join(' ')}`);
@@ -125,29 +143,67 @@ export async function serveSocket(options: ServerOptions): Promise<AgentServer> 
     });
     response.end(body);
   };
-  const server = createServer({ requestTimeout: 10_000, headersTimeout: 10_000 }, (request, response) => {
-    serve(request, response).catch((error: unknown) => {
-      log.warn({ error }, 'an answer could not be sent');
-      response.destroy();
+  const newServer = (): Server => {
+    const limits = {
+      requestTimeout: requestTimeoutMs,
+      headersTimeout: requestTimeoutMs,
+      connectionsCheckingInterval: requestTimeoutMs / 5,
+    };
+    return createServer(limits, (request, response) => {
+      serve(request, response).catch((error: unknown) => {
+        log.warn({ error }, 'an answer could not be sent');
+        response.destroy();
+      });
     });
-  });
-  fs.mkdirSync(path.dirname(socket), { recursive: true, mode: 0o700 });
-  removeOldSocket(socket);
-  // The mode must be right from the first moment: chmod afterwards leaves a gap. `listen` binds before it returns.
-  const umask = process.umask(0o177);
-  try {
-    server.listen(socket);
-  } finally {
-    process.umask(umask);
-  }
-  await once(server, 'listening');
-  server.on('error', (error) => log.error({ error }, 'the socket has an error'));
+  };
+  const listen = async (): Promise<SocketFile> => {
+    const bound = await bindSocket(server, socket);
+    server.on('error', (error) => log.error({ error }, 'the socket has an error'));
+    return bound;
+  };
+
+  let server = newServer();
+  await prepareSocket(socket);
+  let file = await listen();
+  /** Servers whose file is gone and which still answer what they began. */
+  const ending = new Set<Promise<void>>();
+  const stop = new AbortController();
+  const listenAnew = async (): Promise<void> => {
+    // It throws where somebody else serves there. Afterwards nothing lies there that closing the old one could remove.
+    await prepareSocket(socket);
+    const old = closeServer(server).finally(() => ending.delete(old));
+    ending.add(old);
+    server = newServer();
+    file = await listen();
+  };
+  const guard = async (): Promise<void> => {
+    while (!stop.signal.aborted) {
+      try {
+        if (!isStillThere(file)) {
+          log.error({ socket }, 'the socket was removed or replaced by somebody; listening anew');
+          await listenAnew();
+        }
+      } catch (error) {
+        log.error({ socket, error }, 'the socket cannot be made anew; trying again');
+      }
+      await pause(clock, LOOK_EVERY_MS, stop.signal);
+    }
+  };
+  const guarded = guard();
   return {
     close: async () => {
-      const closed = once(server, 'close');
-      server.close();
-      server.closeIdleConnections();
-      await closed;
+      stop.abort();
+      await guarded;
+      await Promise.all([closeServer(server), ...ending]);
     },
   };
+}
+
+/** Takes nothing new, and ends when what was begun is answered. */
+async function closeServer(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const closed = once(server, 'close');
+  server.close();
+  server.closeIdleConnections();
+  await closed;
 }
