@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -56,22 +56,28 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-async function open(
-  options: Partial<ConnectOptions> & { user?: object; path?: string } = {},
-): Promise<RestApi> {
+/** Writes the file again; its path is always the same. */
+async function kubeconfigOf(user: object, path = ''): Promise<string> {
   const kubeconfig = join(directory, 'kubeconfig');
-  const url = `http://127.0.0.1:${port()}${options.path ?? ''}`;
+  const url = `http://127.0.0.1:${port()}${path}`;
   await writeFile(
     kubeconfig,
     JSON.stringify({
       apiVersion: 'v1',
       kind: 'Config',
       clusters: [{ name: 'c', cluster: { server: url, 'insecure-skip-tls-verify': true } }],
-      users: [{ name: 'u', user: options.user ?? { token: 'secret' } }],
+      users: [{ name: 'u', user }],
       contexts: [{ name: 'x', context: { cluster: 'c', user: 'u', namespace: 'shop' } }],
       'current-context': 'x',
     }),
   );
+  return kubeconfig;
+}
+
+async function open(
+  options: Partial<ConnectOptions> & { user?: object; path?: string } = {},
+): Promise<RestApi> {
+  const kubeconfig = await kubeconfigOf(options.user ?? { token: 'secret' }, options.path);
   api = await connect({ kubeconfig, userAgent: 'berth-test/1', ...options });
   return api;
 }
@@ -432,6 +438,40 @@ describe('credentials', () => {
       json(response, request.headers.authorization === 'Bearer token-1' ? 401 : 200, {});
     const client = await open({ clock, user: await plugin() });
     expect(await kindOf(client.get(pods, key))).toBe('Forbidden');
+    expect(await kindOf(client.get(pods, key))).toBe('no error');
+  });
+
+  it('in a kubeconfig that was replaced are read after a 401, or 30 seconds', async () => {
+    skipped = 0;
+    const tokens: (string | undefined)[] = [];
+    answer = (request, response) => {
+      tokens.push(request.headers.authorization);
+      json(response, request.headers.authorization === 'Bearer revoked' ? 401 : 200, {});
+    };
+    const client = await open({ clock, user: { token: 'one' } });
+    await client.get(pods, key);
+    await kubeconfigOf({ token: 'revoked' });
+    await client.get(pods, key);
+    skipped += 31_000;
+    expect(await kindOf(client.get(pods, key))).toBe('Forbidden');
+    await kubeconfigOf({ token: 'three' });
+    await client.get(pods, key);
+    expect(tokens).toEqual(['Bearer one', 'Bearer one', 'Bearer revoked', 'Bearer three']);
+  });
+
+  it('in a kubeconfig that is broken meanwhile make the call Unreachable, until it is whole again', async () => {
+    skipped = 0;
+    answer = (_request, response) => json(response, 200, {});
+    const client = await open({ clock, user: { token: 'one' } });
+    const path = await kubeconfigOf({ token: 'one' });
+    const whole = await readFile(path, 'utf8');
+    await writeFile(path, whole.slice(0, 40));
+    skipped += 31_000;
+    expect(await failure(client.get(pods, key))).toMatchObject({
+      kind: 'Unreachable',
+      message: expect.stringContaining(path) as string,
+    });
+    await writeFile(path, whole);
     expect(await kindOf(client.get(pods, key))).toBe('no error');
   });
 

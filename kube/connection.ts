@@ -3,16 +3,18 @@
  *
  * - One connection pool for calls and one for watches: a watch holds its connection for minutes, and
  *   must never wait behind calls or keep them waiting.
- * - Credentials are read again every 30 s and after a 401: rotated tokens, CA files and client
- *   certificates are honoured, exec plugins run when their token expires.
+ * - Credentials are read again every 30 s and after a 401, the kubeconfig file included: rotated tokens, CA files and client
+ *   certificates are honoured, exec plugins run when their token expires. Another server needs a new process.
  * - New TLS material makes new pools; what runs on the old ones ends in peace.
  * - Does NOT speak HTTP/2 (one stream-multiplexed connection costs throughput here), does NOT support
  *   SOCKS proxies, nor the kubeconfig user field `tokenFile` (use an exec plugin or in-cluster credentials).
  */
+import { readFileSync } from 'node:fs';
 import type { RequestOptions } from 'node:https';
 import { isDeepStrictEqual } from 'node:util';
 // The package's main module also loads watches, port forwarding and every generated API: this file does not.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js';
+import type { Cluster } from '@kubernetes/client-node/dist/config_types.js';
 import { type Dispatcher, Pool, ProxyAgent } from 'undici';
 import type { Clock } from './clock.ts';
 
@@ -59,23 +61,50 @@ function headersOf(options: RequestOptions): Record<string, string> {
   return headers;
 }
 
-function load(path: string | undefined): KubeConfig {
+/** A configuration that can be used, and the text of the file that it is from. */
+interface Source {
+  readonly config: KubeConfig;
+  readonly cluster: Cluster;
+  readonly text: string | undefined;
+}
+
+/**
+ * @param known is given again if the file has not changed: it may hold an exec plugin's token
+ * @throws Error that names the kubeconfig and what is wrong with it
+ */
+function load(path: string | undefined, known?: Source): Source {
   const config = new KubeConfig();
+  let text: string | undefined;
   if (path !== undefined) {
     try {
+      text = readFileSync(path, 'utf8');
+      if (known?.text === text) return known;
+      // Not from the text: relative paths in it are meant from the file's place.
       config.loadFromFile(path);
     } catch (error) {
       throw new Error(`cannot load kubeconfig ${path}: ${String(error)}`, { cause: error });
     }
-    return config;
-  }
-  if (process.env['KUBERNETES_SERVICE_HOST'] === undefined) {
+  } else if (process.env['KUBERNETES_SERVICE_HOST'] === undefined) {
     throw new Error(
       'not in a cluster (KUBERNETES_SERVICE_HOST is not set): name a kubeconfig file with --kubeconfig',
     );
+  } else {
+    config.loadFromCluster();
   }
-  config.loadFromCluster();
-  return config;
+  const source = path ?? 'the service account';
+  const cluster = config.getCurrentCluster();
+  if (cluster === null || !URL.canParse(cluster.server)) {
+    throw new Error(
+      `${source}: no usable current context: set current-context to one with a cluster and a server`,
+    );
+  }
+  if (config.getCurrentUser() === null) {
+    throw new Error(`${source}: the current context names a user that is not in the file`);
+  }
+  if (cluster.proxyUrl !== undefined && !/^https?:/.test(cluster.proxyUrl)) {
+    throw new Error(`${source}: proxy-url ${cluster.proxyUrl}: only http and https proxies are supported`);
+  }
+  return { config, cluster, text };
 }
 
 /** The connections to one API server. */
@@ -85,7 +114,7 @@ export class Connection {
   readonly basePath: string;
   /** The namespace of the kubeconfig's context or of the service account. */
   readonly namespace: string | undefined;
-  readonly #config: KubeConfig;
+  #source: Source;
   readonly #proxy: string | undefined;
   readonly #options: ConnectionOptions;
   #session: Session | undefined;
@@ -99,26 +128,13 @@ export class Connection {
 
   /** @throws Error that says what is wrong with the kubeconfig, or that there is none. */
   constructor(options: ConnectionOptions) {
-    const config = load(options.kubeconfig);
-    const cluster = config.getCurrentCluster();
-    const source = options.kubeconfig ?? 'the service account';
-    if (cluster === null || !URL.canParse(cluster.server)) {
-      throw new Error(
-        `${source}: no usable current context: set current-context to one with a cluster and a server`,
-      );
-    }
-    if (config.getCurrentUser() === null) {
-      throw new Error(`${source}: the current context names a user that is not in the file`);
-    }
+    this.#source = load(options.kubeconfig);
+    const { config, cluster } = this.#source;
     const url = new URL(cluster.server);
     this.origin = url.origin;
     this.basePath = url.pathname.replace(/\/+$/, '');
     this.namespace = config.getContextObject(config.getCurrentContext())?.namespace;
     this.#proxy = cluster.proxyUrl;
-    if (this.#proxy !== undefined && !/^https?:/.test(this.#proxy)) {
-      throw new Error(`${source}: proxy-url ${this.#proxy}: only http and https proxies are supported`);
-    }
-    this.#config = config;
     this.#options = options;
   }
 
@@ -135,7 +151,7 @@ export class Connection {
 
   /**
    * Reads the credentials again; callers at the same time share one reading.
-   * @throws Error of the file system or of the exec plugin.
+   * @throws Error of the file system, of the exec plugin, or that names a kubeconfig which cannot be read any more.
    */
   refresh(): Promise<Session> {
     this.#refreshing ??= this.#read().finally(() => {
@@ -145,8 +161,11 @@ export class Connection {
   }
 
   async #read(): Promise<Session> {
+    const { kubeconfig } = this.#options;
+    // The service account's token is remembered for a minute by what reads it: after a 401 that must be forgotten.
+    if (kubeconfig !== undefined || this.#stale) this.#source = load(kubeconfig, this.#source);
     const options: RequestOptions = {};
-    await this.#config.applyToHTTPSOptions(options);
+    await this.#source.config.applyToHTTPSOptions(options);
     if (this.#closed) throw new Error('the connection is closed');
     const tls = tlsOf(options);
     const headers = headersOf(options);

@@ -132,6 +132,44 @@ describe('the outcome of a reconcile', () => {
   });
 });
 
+describe('an API server that is overloaded or away', () => {
+  /** Times of all reconciles of 200 keys by 4 workers, when each fails until `wellAt`. */
+  async function calls(failure: () => Error, wellAt: number): Promise<number[]> {
+    const at: number[] = [];
+    const world = start(async () => {
+      at.push(world.clock.monotonic());
+      if (world.clock.monotonic() < wellAt) throw failure();
+      return done;
+    }, 4);
+    for (let i = 0; i < 200; i += 1) world.queue.add(String(i));
+    await world.clock.advance(wellAt + 60_000);
+    expect(world.results.filter((result) => result === 'done')).toHaveLength(200);
+    await world.stop();
+    return at;
+  }
+
+  it('that throttles gets one request from each worker in each Retry-After, and all are done soon after', async () => {
+    const at = await calls(() => new ApiError('Throttled', 'busy', { retryAfterMs: 2_000 }), 120_000);
+    const early = at.filter((time) => time < 120_000);
+    expect(early.length).toBeLessThanOrEqual((4 * 120_000) / 2_000);
+    expect(early.length).toBeGreaterThan(4);
+    expect(Math.max(...at)).toBeLessThan(180_000);
+  });
+
+  it('that is away is asked ever less often', async () => {
+    const at = await calls(() => new ApiError('Unreachable', 'away'), 300_000);
+    const perMinute = (minute: number): number =>
+      at.filter((time) => Math.floor(time / 60_000) === minute).length;
+    expect(perMinute(0)).toBeLessThanOrEqual(4 * 14);
+    for (const minute of [1, 2, 3, 4]) expect(perMinute(minute)).toBeLessThanOrEqual(4 * 7);
+  });
+
+  it('that only refuses one key keeps no other waiting', async () => {
+    const at = await calls(() => new ApiError('Invalid', 'this one is wrong'), 100);
+    expect(at.filter((time) => time === 0)).toHaveLength(200);
+  });
+});
+
 describe('workers', () => {
   it('work at the same time on different keys, never on the same', async () => {
     const gates = new Map<string, PromiseWithResolvers<Outcome>>();

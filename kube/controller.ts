@@ -6,11 +6,15 @@
  *   after a time; `terminal` gives up until the key is added again, and is logged. A throw is tried again
  *   with the queue's backoff.
  * - A key is worked on by one worker at a time.
+ * - An API server that throttles or is away is left alone by all workers: a long queue would else be a storm of
+ *   requests, each of them refused.
  * - `runController` ends when its signal has aborted and the work in hand has ended.
  * - Does NOT limit how long a reconcile may take: pass its `signal` on.
  */
+
+import { isAborted, pause } from './abort.ts';
 import type { Clock } from './clock.ts';
-import { isApiError } from './errors.ts';
+import { isApiError, retryAfterOf } from './errors.ts';
 import type { Log } from './log.ts';
 import type { RateLimitingQueue } from './workqueue.ts';
 
@@ -37,6 +41,42 @@ export interface ControllerOptions {
   readonly onReconcile?: ((result: Outcome['type'] | 'error', seconds: number) => void) | undefined;
 }
 
+/** Milliseconds for which all workers rest after a first failure of the API server, and at most. */
+const FIRST_REST_MS = 100;
+const LONGEST_REST_MS = 10_000;
+
+/** How long the workers leave the API server alone. */
+class Rest {
+  readonly #clock: Clock;
+  #until = 0;
+  #failures = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  async over(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const left = this.#until - this.#clock.monotonic();
+      if (left <= 0 || isAborted(signal)) return;
+      await pause(this.#clock, left, signal);
+    }
+  }
+
+  succeeded(): void {
+    this.#failures = 0;
+  }
+
+  failed(error: unknown): void {
+    const now = this.#clock.monotonic();
+    // One rest for all who failed together.
+    if (now < this.#until || !isApiError(error, 'Throttled', 'Unreachable')) return;
+    const rest = Math.min(FIRST_REST_MS * 2 ** this.#failures, LONGEST_REST_MS);
+    this.#failures += 1;
+    this.#until = now + Math.max(rest, Math.min(retryAfterOf(error), LONGEST_REST_MS));
+  }
+}
+
 /** Works until the signal aborts; then shuts the queue down. Never rejects. */
 export async function runController(options: ControllerOptions, signal: AbortSignal): Promise<void> {
   const { queue, workers = 1 } = options;
@@ -44,28 +84,36 @@ export async function runController(options: ControllerOptions, signal: AbortSig
   if (signal.aborted) stop();
   signal.addEventListener('abort', stop, { once: true });
   try {
-    await Promise.all(Array.from({ length: workers }, () => work(options, signal)));
+    const rest = new Rest(options.clock);
+    await Promise.all(Array.from({ length: workers }, () => work(options, rest, signal)));
   } finally {
     signal.removeEventListener('abort', stop);
   }
 }
 
-async function work(options: ControllerOptions, signal: AbortSignal): Promise<void> {
+async function work(options: ControllerOptions, rest: Rest, signal: AbortSignal): Promise<void> {
   const { queue } = options;
   for (;;) {
     const key = await queue.get();
+    await rest.over(signal);
     // Keys that were queued before the stop are not begun.
     if (key === undefined || signal.aborted) return;
-    await reconcileOnce(options, key, signal);
+    await reconcileOnce(options, key, rest, signal);
   }
 }
 
-async function reconcileOnce(options: ControllerOptions, key: string, signal: AbortSignal): Promise<void> {
+async function reconcileOnce(
+  options: ControllerOptions,
+  key: string,
+  rest: Rest,
+  signal: AbortSignal,
+): Promise<void> {
   const { name, queue, reconcile, log, clock, onReconcile } = options;
   const started = clock.monotonic();
   let result: Outcome['type'] | 'error' = 'error';
   try {
     const outcome = await reconcile(key, signal);
+    rest.succeeded();
     result = outcome.type;
     queue.forget(key);
     if (outcome.type === 'requeueAfter') queue.addAfter(key, outcome.ms);
@@ -78,7 +126,8 @@ async function reconcileOnce(options: ControllerOptions, key: string, signal: Ab
       { controller: name, key, error, failures: queue.requeues(key) + 1 },
       'reconcile failed, trying again',
     );
-    queue.addRateLimited(key, isApiError(error, 'Throttled') ? (error.retryAfterMs ?? 0) : 0);
+    rest.failed(error);
+    queue.addRateLimited(key, retryAfterOf(error));
   } finally {
     onReconcile?.(result, (clock.monotonic() - started) / 1000);
     queue.done(key);

@@ -69,3 +69,8 @@ export class ApiError extends Error {
 export function isApiError(error: unknown, ...kinds: readonly ApiErrorKind[]): error is ApiError {
   return error instanceof ApiError && (kinds.length === 0 || kinds.includes(error.kind));
 }
+
+/** Milliseconds for which the API server wants to be left alone; 0 unless the error is Throttled. */
+export function retryAfterOf(error: unknown): number {
+  return isApiError(error, 'Throttled') ? (error.retryAfterMs ?? 0) : 0;
+}

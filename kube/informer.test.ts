@@ -404,7 +404,7 @@ describe('failures', () => {
     breakVerb(world.api, 'list', new ApiError('Throttled', 'busy', { retryAfterMs: 7000 }));
     world.start();
     await settle();
-    expect(world.log.lines[0]?.fields).toMatchObject({ delayMs: 7000 });
+    expect(world.log.lines[0]?.fields).toMatchObject({ delayMs: 7800 });
     await world.stop();
   });
 

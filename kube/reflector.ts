@@ -18,7 +18,7 @@ import type { Api, KubeObject, Resource, WatchEvent } from './api.ts';
 import { Backoff } from './backoff.ts';
 import type { Clock, Random } from './clock.ts';
 import { isOlderVersion } from './core.ts';
-import { isApiError } from './errors.ts';
+import { isApiError, retryAfterOf } from './errors.ts';
 import type { Log } from './log.ts';
 
 /** What a reflector fills. Its methods must not throw. */
@@ -103,8 +103,8 @@ export class Reflector<T extends KubeObject> {
   #delayAfter(error: unknown): number {
     if (isApiError(error, 'Expired')) this.#version = undefined;
     this.#suspicious = true;
-    const delay = this.#backoff.next();
-    return isApiError(error, 'Throttled') ? Math.max(delay, error.retryAfterMs ?? 0) : delay;
+    // On top of what the server asks for: all whose watch it ended must not come back at the same time.
+    return retryAfterOf(error) + this.#backoff.next();
   }
 
   async #listAndWatch(signal: AbortSignal): Promise<void> {

@@ -8,9 +8,10 @@ import * as fs from 'node:fs';
 import { ipPools } from '../../crds/resources.ts';
 import type { IPPool } from '../../crds/types.ts';
 import type { Api, KubeObject, Resource } from '../../kube/api.ts';
+import { Backoff } from '../../kube/backoff.ts';
 import type { Clock, Random } from '../../kube/clock.ts';
 import { type Node, namespaces, nodes, type Pod, pods } from '../../kube/core.ts';
-import { isApiError } from '../../kube/errors.ts';
+import { isApiError, retryAfterOf } from '../../kube/errors.ts';
 import { Informer, type InformerOptions } from '../../kube/informer.ts';
 import type { Log } from '../../kube/log.ts';
 import { EventRecorder } from '../../kube/recorder.ts';
@@ -35,8 +36,9 @@ const COMPARE_EVERY_MS = 600_000;
 const CONFLICTS_AGAIN_MS = 30_000;
 /** Milliseconds that a stop waits for Events that are not written yet. */
 const LAST_EVENTS_MS = 2_000;
-/** Milliseconds between tries of the first comparison while the API is away. */
+/** Milliseconds between tries of the first comparison while the API is away, before jitter: the first, and at most. */
 const START_RETRY_MS = 1_000;
+const START_RETRY_MOST_MS = 8_000;
 
 export interface AgentOptions {
   readonly node: string;
@@ -164,9 +166,11 @@ export class Agent {
 
   async #start(signal: AbortSignal): Promise<void> {
     await Promise.all(this.#watches.map((watch) => watch.whenSynced(signal)));
-    const { clock, log, metrics } = this.#options;
+    const { clock, random, log, metrics } = this.#options;
+    const backoff = new Backoff({ initialMs: START_RETRY_MS, maxMs: START_RETRY_MOST_MS }, random);
     while (true) {
       signal.throwIfAborted();
+      let wait = backoff.next();
       try {
         await this.#parts.sync.compare();
         break;
@@ -174,9 +178,10 @@ export class Agent {
         if (!isApiError(error) && !(error instanceof CniError)) {
           throw error;
         }
-        log.warn({ error }, 'the first comparison with the API server failed; trying again');
+        wait += retryAfterOf(error);
+        log.warn({ error, wait }, 'the first comparison with the API server failed; trying again');
       }
-      await clock.sleep(START_RETRY_MS, signal);
+      await clock.sleep(wait, signal);
     }
     metrics.synced(clock.now());
     await this.#parts.deletes.drain();

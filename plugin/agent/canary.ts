@@ -10,10 +10,11 @@
  */
 import { ipReservations } from '../../crds/resources.ts';
 import { isOwnedBy } from '../../ipam/reservation.ts';
+import { pause } from '../../kube/abort.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { isOlderVersion } from '../../kube/core.ts';
-import { isApiError } from '../../kube/errors.ts';
+import { isApiError, retryAfterOf } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, messageOf } from './errors.ts';
@@ -104,9 +105,7 @@ export class Canary {
         await this.#look();
       } catch (error) {
         log.warn({ error }, 'looking for what the API server may have lost failed; trying again');
-        await clock.sleep(RETRY_MS, signal).catch((reason: unknown) => {
-          if (!signal.aborted) throw reason;
-        });
+        await pause(clock, RETRY_MS + retryAfterOf(error), signal);
       }
     }
     signal.removeEventListener('abort', onAbort);

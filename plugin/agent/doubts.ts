@@ -140,7 +140,7 @@ export class DoubtList {
     if (!isDone) {
       // It may happen late: until then the attachment must not claim the name again.
       watched.until = Math.max(watched.until, clock.monotonic() + WATCH_MS);
-      throw new Error(`the API has not got the undo of ${name} yet`);
+      throw giveBack.refusal ?? new Error(`the API has not got the undo of ${name} yet`);
     }
     log.info({ reservation: name }, 'gave back what a failed ADD had written');
   }

@@ -17,7 +17,7 @@ import {
 } from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
-import { isApiError } from '../../kube/errors.ts';
+import { type ApiError, isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import type { Occupancy } from './occupancy.ts';
 import type { PoolTable } from './pools.ts';
@@ -52,6 +52,8 @@ export function boundSpec(claim: Claim, owner: AttachmentOwner): ReservationSpec
 
 export class GiveBack {
   readonly #options: GiveBackOptions;
+  /** What the API said to the last write that it has not got: whoever tries again waits as long as it asks for. */
+  refusal: ApiError | undefined;
 
   constructor(options: GiveBackOptions) {
     this.#options = options;
@@ -110,6 +112,7 @@ export class GiveBack {
           return true;
         }
       }
+      this.refusal = undefined;
     } catch (error) {
       if (!isApiError(error)) {
         throw error;
@@ -117,6 +120,7 @@ export class GiveBack {
       if (!isApiError(error, 'Unreachable', 'OutcomeUnknown', 'Throttled')) {
         log.error({ reservation: claim.name, error }, 'the API refuses a release; trying again');
       }
+      this.refusal = error;
     }
     return false;
   }

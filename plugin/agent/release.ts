@@ -98,13 +98,13 @@ export class Releaser {
 
   /** Works off what the journal has of releases, and what `begin` could not finish, until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const { journal, lock, log, clock } = this.#options;
+    const { journal, lock, log, clock, giveBack } = this.#options;
     for (const key of journal.state.releasing.keys()) {
       this.#queue.add(key);
     }
     const reconcile = async (key: string): Promise<Outcome> => {
       if (!(await lock.run(key, () => this.finish(key)))) {
-        throw new Error(`the API has not got the release of ${key} yet`);
+        throw giveBack.refusal ?? new Error(`the API has not got the release of ${key} yet`);
       }
       return done;
     };

@@ -11,7 +11,7 @@ import type { IPReservation } from '../../crds/types.ts';
 import { isOwnedBy } from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock, Random } from '../../kube/clock.ts';
-import { isApiError } from '../../kube/errors.ts';
+import { isApiError, retryAfterOf } from '../../kube/errors.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, messageOf } from './errors.ts';
 import type { Intent } from './state.ts';
@@ -99,8 +99,8 @@ export class Settler {
         return attempt.settled;
       }
       ({ failure } = attempt);
-      const throttled = isApiError(failure, 'Throttled') ? (failure.retryAfterMs ?? 0) : 0;
-      wait = Math.max(throttled, pause * (0.5 + this.#options.random()));
+      // On top of what the server asks for: all who were turned away at the same time must not come back at the same time.
+      wait = retryAfterOf(failure) + pause * (0.5 + this.#options.random());
       pause = Math.min(LONGEST_PAUSE_MS, pause * 2);
     }
   }
