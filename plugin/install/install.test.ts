@@ -108,6 +108,7 @@ describe('the agent’s directories', () => {
     const made = [
       'state/journal.jsonl',
       'state/journal.jsonl.damaged-1',
+      'state/agent.lock',
       'state/deletes/.berth-agent',
       'run/agent.sock',
     ];

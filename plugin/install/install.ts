@@ -72,13 +72,13 @@ export async function removeBinary(directory: string): Promise<boolean> {
 }
 
 /** Names in the state directory and beside the socket that Berth makes. */
-const STATE = /^(journal\.jsonl.*|deletes)$/;
+const STATE = /^(journal\.jsonl.*|deletes|agent\.lock)$/;
 const RUN = /^agent\.sock$/;
 
 /** What stayed of a directory because Berth has not made it. */
 export type Remainder = readonly string[];
 
-/** Removes the agent's state directory: journal and queued DELs. @returns the names of what is not Berth's and stays */
+/** Removes the agent's state directory: journal, lock and queued DELs. @returns the names of what is not Berth's and stays */
 export function removeState(directory: string): Promise<Remainder> {
   return removeOwn(directory, STATE);
 }
