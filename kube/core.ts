@@ -35,6 +35,8 @@ export interface ObjectReference {
 /** core/v1 Event. */
 export interface Event extends KubeObject {
   involvedObject: ObjectReference;
+  /** Another object that it is about. */
+  related?: ObjectReference;
   reason: string;
   message: string;
   type: 'Normal' | 'Warning';

@@ -99,9 +99,9 @@ describe('an event', () => {
 
   it('of a series is one, counted, with the newest message', async () => {
     const { recorder, present } = setUp();
-    recorder.event(pool, 'Warning', 'Full', '9 bound', 'net1');
-    recorder.event(pool, 'Warning', 'Full', '10 bound', 'net1');
-    recorder.event(pool, 'Warning', 'Full', '10 bound', 'net2');
+    recorder.event(pool, 'Warning', 'Full', '9 bound', { series: 'net1' });
+    recorder.event(pool, 'Warning', 'Full', '10 bound', { series: 'net1' });
+    recorder.event(pool, 'Warning', 'Full', '10 bound', { series: 'net2' });
     recorder.event(pool, 'Warning', 'Full', 'net1');
     await recorder.flush();
     expect(present().map(({ count, message }) => `${count} ${message}`)).toEqual([

@@ -49,6 +49,14 @@ interface Bucket {
   readonly at: number;
 }
 
+/** What few Events need. */
+export interface EventExtras {
+  /** What the messages have in common that are one event; absent: all of the message. */
+  readonly series?: string | undefined;
+  /** Another object that it is about, for programs. */
+  readonly related?: ObjectReference | undefined;
+}
+
 /** A reference to an object, for `event`. */
 export function referenceTo<T extends KubeObject>(resource: Resource<T>, object: T): ObjectReference {
   const { name, namespace, uid, resourceVersion } = object.metadata;
@@ -80,11 +88,14 @@ export class EventRecorder {
     return this.#dropped;
   }
 
-  /**
-   * Reports something about an object. `reason` is a CamelCase word, `message` a sentence.
-   * @param series what the messages have in common that are one event; absent: all of the message
-   */
-  event(about: ObjectReference, type: Event['type'], reason: string, message: string, series?: string): void {
+  /** Reports something about an object. `reason` is a CamelCase word, `message` a sentence. */
+  event(
+    about: ObjectReference,
+    type: Event['type'],
+    reason: string,
+    message: string,
+    extras: EventExtras = {},
+  ): void {
     if (this.#pending >= MAX_PENDING || !this.#take(about)) {
       this.#dropped += 1;
       this.#options.log.debug({ about, reason }, 'event dropped');
@@ -92,7 +103,7 @@ export class EventRecorder {
     }
     this.#pending += 1;
     const text = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE - 1)}…` : message;
-    this.#tail = this.#tail.then(() => this.#send(about, type, reason, text, series));
+    this.#tail = this.#tail.then(() => this.#send(about, type, reason, text, extras));
   }
 
   /** Resolves when everything reported so far has been sent or has failed. */
@@ -105,7 +116,7 @@ export class EventRecorder {
     type: Event['type'],
     reason: string,
     message: string,
-    series: string | undefined,
+    { series, related }: EventExtras,
   ): Promise<void> {
     const { log } = this.#options;
     const same = series === undefined ? { message } : { series };
@@ -114,7 +125,7 @@ export class EventRecorder {
       const known = this.#sent.get(key);
       const sent =
         (known === undefined ? undefined : await this.#again(about, known, message)) ??
-        (await this.#first(about, type, reason, message));
+        (await this.#first(about, { type, reason, message, ...(related && { related }) }));
       remember(this.#sent, key, sent);
     } catch (error) {
       log.warn({ about, reason, message, error }, 'cannot record an event');
@@ -123,7 +134,10 @@ export class EventRecorder {
     }
   }
 
-  async #first(about: ObjectReference, type: Event['type'], reason: string, message: string): Promise<Sent> {
+  async #first(
+    about: ObjectReference,
+    told: Pick<Event, 'type' | 'reason' | 'message' | 'related'>,
+  ): Promise<Sent> {
     const { api, clock, random, component, instance } = this.#options;
     const now = this.#now();
     const unique = `${clock.now().toString(16)}${Math.floor(random() * 0xffffff)
@@ -133,9 +147,7 @@ export class EventRecorder {
     await api.create(events, {
       metadata: { namespace: namespaceOf(about), name },
       involvedObject: about,
-      type,
-      reason,
-      message,
+      ...told,
       count: 1,
       firstTimestamp: now,
       lastTimestamp: now,
