@@ -52,6 +52,13 @@ export const CONDITION_DRAINED = 'Drained';
 /** An address of the pool is in use by somebody who does not own it. */
 export const CONDITION_CONFLICT = 'Conflict';
 
+/**
+ * `reason` of the Events by which agents tell that an address has two users: a Warning on the pod that has lost its
+ * reservation (`related` is that reservation) and on the pod that has it now (`related` is the first pod), and a Normal one on
+ * the first when it is over. The operator reads those on the first.
+ */
+export const EVENT_ADDRESS_CONFLICT = 'AddressConflict';
+
 export type AllocationMode = NonNullable<IPPoolSpec['allocation']>;
 export type StaticRequests = NonNullable<IPPoolSpec['staticRequests']>;
 export type ReservationState = IPReservationSpec['state'];

@@ -4,12 +4,13 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Registry } from 'prom-client';
 import { describe, expect, test } from 'vitest';
+import { EVENT_ADDRESS_CONFLICT } from '../crds/resources.ts';
 import { FINDING_KINDS } from '../operator/audit.ts';
 import { operatorProgram } from '../operator/flags.ts';
 import { GONE_REASONS } from '../operator/liveness.ts';
 import { operatorMetrics } from '../operator/metrics.ts';
 import { AgentMetrics } from '../plugin/agent/metrics.ts';
-import { ANNOTATION_REASON, CONFLICT_REASON, EVENT_REASONS } from '../plugin/agent/podevents.ts';
+import { ANNOTATION_REASON, EVENT_REASONS } from '../plugin/agent/podevents.ts';
 import { DEFAULT_SOCKET, DEFAULT_STATE_DIR, ErrorCode, MARKER_FILE } from '../plugin/protocol.ts';
 import { parseFlags } from '../process/flags.ts';
 import { code, ROOT, readDocument, tableAfter } from './testing/markdown.ts';
@@ -98,7 +99,7 @@ test('errors.md has the Event of every code', () => {
   const documented = rows.flatMap((row) => (code(row[4]) === undefined ? [] : [[row[0], code(row[4])]]));
   const written = { ...EVENT_REASONS, [ErrorCode.invalidConfig]: ANNOTATION_REASON };
   expect(Object.fromEntries(documented)).toEqual(written);
-  expect(readDocument('docs/errors.md')).toContain(`\`${CONFLICT_REASON}\``);
+  expect(readDocument('docs/errors.md')).toContain(`\`${EVENT_ADDRESS_CONFLICT}\``);
 });
 
 test('errors.md has every code once, with its name', () => {

@@ -1,9 +1,9 @@
 /** What the operator watches, trimmed to what it needs: it holds every reservation and every pod of the cluster. */
-import { ipPools, ipReservations } from '../crds/resources.ts';
+import { EVENT_ADDRESS_CONFLICT, ipPools, ipReservations } from '../crds/resources.ts';
 import type { IPPool, IPReservation, ReservationOwner } from '../crds/types.ts';
 import type { Api, ObjectMeta } from '../kube/api.ts';
 import type { Clock, Random } from '../kube/clock.ts';
-import { MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../kube/core.ts';
+import { type Event, events, MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../kube/core.ts';
 import { Informer } from '../kube/informer.ts';
 import type { Log } from '../kube/log.ts';
 import { isOutOfService, OUT_OF_SERVICE_TAINT } from './liveness.ts';
@@ -21,8 +21,29 @@ export interface Caches {
   readonly nodes: Informer<Node>;
 }
 
-/** The four informers, not yet running. */
-export function createCaches(options: { api: Api; clock: Clock; random: Random; log: Log }): Caches {
+/**
+ * Events that tell of addresses with two users, not yet running. Apart from the caches: nothing but a condition waits for them,
+ * and an operator whose role is too old to read them does everything else.
+ */
+export function createConflictEvents(options: {
+  api: Api;
+  clock: Clock;
+  random: Random;
+  log: Log;
+}): Informer<Event> {
+  return new Informer({
+    ...options,
+    resource: events,
+    fieldSelector: `reason=${EVENT_ADDRESS_CONFLICT}`,
+  });
+}
+
+/**
+ * The four informers, not yet running. A broken watch is followed by a list: the operator alone collects what a restored API
+ * server has and nobody uses, so it must not miss that by a version that looks like a later one. One process does it.
+ */
+export function createCaches(parts: { api: Api; clock: Clock; random: Random; log: Log }): Caches {
+  const options = { ...parts, listsAfterFailure: true };
   return {
     pools: new Informer({ ...options, resource: ipPools }),
     reservations: new Informer({

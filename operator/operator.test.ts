@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ipPools, ipReservations } from '../crds/resources.ts';
 import type { KubeObject, Resource } from '../kube/api.ts';
-import { nodes, type Pod, pods } from '../kube/core.ts';
+import { events, nodes, type Pod, pods } from '../kube/core.ts';
 import { ApiError } from '../kube/errors.ts';
 import { silentLog } from '../kube/log.ts';
 import { settle } from '../kube/testing/fakeclock.ts';
@@ -190,6 +190,63 @@ test('while pods cannot be read nothing is judged, and the operator says so', as
   expect(operator.why()).toBeUndefined();
   await pass(GRACE_MS);
   expect(state()).toBeUndefined();
+});
+
+describe('an address that an agent reports to have two users', () => {
+  const conflict = (): string | undefined =>
+    world.pool('blue')?.status?.conditions?.find(({ type }) => type === 'Conflict')?.status;
+
+  /** The reservation is of pod web; pod loser has its address as well. */
+  async function reported(): Promise<void> {
+    await running1();
+    const loser = await create(pods, aPod({ name: 'loser' }));
+    await create(events, {
+      metadata: { namespace: 'shop', name: 'loser.1' },
+      involvedObject: { kind: 'Pod', namespace: 'shop', name: 'loser', uid: loser.metadata.uid ?? '' },
+      related: { kind: 'IPReservation', name: NAME },
+      type: 'Warning',
+      reason: 'AddressConflict',
+      message: 'in use twice',
+      lastTimestamp: new Date(world.clock.now()).toISOString(),
+    });
+    await pass(5_000);
+  }
+
+  test.each([
+    ['the one', 'loser'],
+    ['the other', 'web'],
+  ])('is shown on its pool until %s pod is gone', async (_which, name) => {
+    await reported();
+    expect(conflict()).toBe('True');
+    await world.api.delete(pods, { namespace: 'shop', name });
+    // That of the reservation's owner counts until it is collected.
+    await pass(5_000);
+    expect(conflict()).toBe(name === 'web' ? 'True' : 'False');
+    await pass(GRACE_MS);
+    expect(conflict()).toBe('False');
+  });
+
+  test('is still shown when another process leads, and while that one may not read Events', async () => {
+    await reported();
+    stop.abort();
+    await running;
+    stop = new AbortController();
+    world.api.hooks = {
+      before: ({ verb, target }) => {
+        if (verb === 'list' && target.startsWith('events'))
+          throw new ApiError('Forbidden', 'no events for you');
+      },
+    };
+    const operator = start();
+    await pass(10_000);
+    expect(operator.why()).toBeUndefined();
+    await world.api.delete(pods, { namespace: 'shop', name: 'loser' });
+    await pass(10_000);
+    expect(conflict()).toBe('True');
+    world.api.hooks = {};
+    await pass(60_000);
+    expect(conflict()).toBe('False');
+  });
 });
 
 test('an API server that fails for a while ends nothing', async () => {

@@ -3,7 +3,8 @@ import type { IPReservation } from '../crds/types.ts';
 import type { Api } from '../kube/api.ts';
 import type { Clock, Random } from '../kube/clock.ts';
 import { type ControllerOptions, runController } from '../kube/controller.ts';
-import type { Pod } from '../kube/core.ts';
+import type { Event, Pod } from '../kube/core.ts';
+import type { Informer } from '../kube/informer.ts';
 import type { Log } from '../kube/log.ts';
 import { permitWrites } from '../kube/permit.ts';
 import { RateLimiter } from '../kube/ratelimiter.ts';
@@ -12,11 +13,13 @@ import { Audit } from './audit.ts';
 import {
   type Caches,
   createCaches,
+  createConflictEvents,
   RESERVATION_BY_NODE,
   RESERVATION_BY_OWNER_UID,
   RESERVATION_BY_POOL,
   uidsOf,
 } from './caches.ts';
+import { ConflictIndex } from './conflicts.ts';
 import { LeakReports } from './leaks.ts';
 import type { OperatorMetrics } from './metrics.ts';
 import { OrphanReconciler } from './orphans.ts';
@@ -62,6 +65,8 @@ export class Operator {
   readonly #sweep: SweepReconciler;
   readonly #audit: Audit;
   readonly #leaks: LeakReports;
+  readonly #conflictEvents: Informer<Event>;
+  readonly #conflicts: ConflictIndex;
 
   constructor(options: OperatorOptions) {
     const { clock, random, log, metrics, report, dryRun } = options;
@@ -80,7 +85,22 @@ export class Operator {
     this.#usage = new UsageIndex((pool) => this.#queues.pools.addAfter(pool, GATHER_MS));
     this.#leaks = new LeakReports(clock, report);
     const limiter = new RateLimiter({ clock, perSecond: GIVEN_BACK_A_SECOND, burst: BURST });
-    this.#pools = new PoolReconciler({ ...common, pools, catalog, usage: this.#usage, dryRun });
+    this.#conflictEvents = createConflictEvents({ api, clock, random, log });
+    this.#conflicts = new ConflictIndex({
+      clock,
+      reservations,
+      pods: this.#caches.pods.store,
+      synced: () => this.#conflictEvents.hasSynced,
+      onChange: (pool) => this.#queues.pools.add(pool),
+    });
+    this.#pools = new PoolReconciler({
+      ...common,
+      pools,
+      catalog,
+      usage: this.#usage,
+      conflicts: this.#conflicts,
+      dryRun,
+    });
     this.#orphans = new OrphanReconciler({
       ...common,
       reservations,
@@ -117,6 +137,8 @@ export class Operator {
       this.#caches.reservations.run(signal),
       this.#caches.pods.run(signal),
       this.#caches.nodes.run(signal),
+      this.#conflictEvents.run(signal),
+      this.#whenConflictsAreKnown(signal),
       runController({ ...common, name: 'pools', queue: pools, reconcile: reconcilePool }, signal),
       runController(
         { ...common, name: 'orphans', queue: orphans, workers: WORKERS, reconcile: reconcileOrphan },
@@ -149,7 +171,19 @@ export class Operator {
     }
   }
 
+  /** Until then a pool's condition is what it was. */
+  async #whenConflictsAreKnown(signal: AbortSignal): Promise<void> {
+    try {
+      await this.#conflictEvents.whenSynced(signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      return;
+    }
+    for (const name of this.#caches.pools.store.keys()) this.#queues.pools.add(name);
+  }
+
   #scan(): void {
+    this.#conflicts.refresh();
     let suspects = 0;
     for (const reservation of this.#caches.reservations.store.list()) {
       suspects += this.#suspect(reservation) ? 1 : 0;
@@ -177,13 +211,20 @@ export class Operator {
       onAdd: (reservation) => this.#reservationChanged(reservation),
       onUpdate: (_old, reservation) => this.#reservationChanged(reservation),
       onDelete: ({ metadata: { name = '' } }) => {
+        this.#conflicts.touched({ reservation: name });
         this.#usage.delete(name);
         this.#sweep.forget(name);
         this.#audit.forget(name);
         this.#orphans.forget(name);
       },
     });
+    this.#conflictEvents.addHandler({
+      onAdd: (event) => this.#conflicts.put(event),
+      onUpdate: (_old, event) => this.#conflicts.put(event),
+      onDelete: (event) => this.#conflicts.delete(event),
+    });
     this.#caches.pods.addHandler({
+      onAdd: (pod) => this.#conflicts.touched({ uids: uidsOf(pod) }),
       onUpdate: (old, pod) => this.#podChanged(old, pod),
       onDelete: (pod) => this.#podChanged(pod),
     });
@@ -207,6 +248,7 @@ export class Operator {
 
   #reservationChanged(reservation: IPReservation): void {
     const name = reservation.metadata.name ?? '';
+    this.#conflicts.touched({ reservation: name });
     this.#usage.put(name, reservation.spec);
     if (this.#sweep.observe(reservation)) {
       this.#queues.sweep.add(name);
@@ -216,7 +258,9 @@ export class Operator {
   }
 
   #podChanged(...states: readonly Pod[]): void {
-    for (const uid of new Set(states.flatMap(uidsOf))) {
+    const uids = [...new Set(states.flatMap(uidsOf))];
+    this.#conflicts.touched({ uids });
+    for (const uid of uids) {
       this.#suspectAll(RESERVATION_BY_OWNER_UID, uid);
     }
   }

@@ -35,6 +35,7 @@ beforeEach(() => {
     log: silentLog,
     catalog: new PoolCatalog(world.pools),
     usage,
+    conflicts: { of: () => [] },
     synced: () => synced,
     dryRun: false,
     metrics,
@@ -454,4 +455,26 @@ describe('a deleted pool', () => {
     sync();
     expect(await reconcile()).toEqual({ type: 'requeueAfter', ms: EMPTY_COUNTS_APART_MS });
   });
+});
+
+test('the status of a pool that a restore has set back to the version that was last replaced is written again', async () => {
+  await world.create(ipPools, aPool('blue'));
+  sync();
+  await reconcile();
+  sync();
+  await reconcile();
+  sync();
+  const snapshot = world.api.snapshot();
+  await world.create(ipReservations, aReservation('10.0.0.9'));
+  sync();
+  await world.clock.advance(10_000);
+  await reconcile();
+  expect(live()?.status?.bound).toBe('1');
+  world.api.restore(snapshot);
+  await world.create(ipReservations, aReservation('10.0.0.9'));
+  sync();
+  expect(live()?.status?.bound).toBe('0');
+  await world.clock.advance(10_000);
+  await reconcile();
+  expect(live()?.status?.bound).toBe('1');
 });

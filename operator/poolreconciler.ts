@@ -17,6 +17,7 @@ import type { Outcome } from '../kube/controller.ts';
 import { isApiError } from '../kube/errors.ts';
 import type { Log } from '../kube/log.ts';
 import type { ReadonlyStore } from '../kube/store.ts';
+import type { ConflictIndex } from './conflicts.ts';
 import { dueAfter, wantsHint } from './hint.ts';
 import { ADDRESS_STATES, type OperatorMetrics } from './metrics.ts';
 import type { PoolCatalog } from './poolcatalog.ts';
@@ -27,6 +28,8 @@ import type { UsageIndex } from './usageindex.ts';
 export const EMPTY_COUNTS_APART_MS = 10_000;
 /** Milliseconds until a write that met a newer object is looked at again, should the watch not say so earlier. */
 const LOOK_AGAIN_MS = 1_000;
+/** Milliseconds for which the cache may have a pool as it was before the last write. */
+const BEHIND_MS = 5_000;
 
 export interface PoolOptions {
   readonly api: Pick<Api, 'list' | 'patch' | 'update'>;
@@ -35,6 +38,7 @@ export interface PoolOptions {
   readonly pools: ReadonlyStore<IPPool>;
   readonly catalog: PoolCatalog;
   readonly usage: UsageIndex;
+  readonly conflicts: Pick<ConflictIndex, 'of'>;
   /** Whether pools and reservations have been read; before, counts are not what they seem. */
   readonly synced: () => boolean;
   /** Count, and write nothing. */
@@ -53,8 +57,8 @@ interface Memory {
   writtenBytes?: number;
   /** What `usage.changes` was at the last hint. */
   hintedAt?: number;
-  /** The version that the last write replaced: while the cache still has it, the cache is behind. */
-  replaced?: string | undefined;
+  /** The version that the last write replaced: while the cache still has it, the cache is behind, for a moment. */
+  replaced?: { readonly version: string | undefined; readonly until: number } | undefined;
   /** Monotonic time of the first of the empty counts. */
   emptySince?: number | undefined;
 }
@@ -88,7 +92,7 @@ export class PoolReconciler {
     if (dryRun) {
       return { type: 'done' };
     }
-    if (memory.replaced !== undefined && memory.replaced === pool.metadata.resourceVersion) {
+    if (this.#isBehind(memory, pool)) {
       // The next event is on its way. Looking again is only for the case that it never comes.
       return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
     }
@@ -110,8 +114,24 @@ export class PoolReconciler {
     }
   }
 
+  /** Not for long: an API server that is restored from a snapshot has the replaced version for good. */
+  #isBehind({ replaced }: Memory, { metadata }: IPPool): boolean {
+    return (
+      replaced !== undefined &&
+      replaced.version === metadata.resourceVersion &&
+      this.#options.clock.monotonic() < replaced.until
+    );
+  }
+
+  /** A write that changes nothing makes no new version, and so no event to wait for. */
+  #noteReplaced(memory: Memory, before: IPPool, after: IPPool): void {
+    const version = before.metadata.resourceVersion;
+    const until = this.#options.clock.monotonic() + BEHIND_MS;
+    memory.replaced = after.metadata.resourceVersion === version ? undefined : { version, until };
+  }
+
   #status(name: string, { metadata, status }: IPPool, understood: Understood): IPPoolStatus {
-    const { clock, usage } = this.#options;
+    const { clock, usage, conflicts } = this.#options;
     const { pool } = understood;
     const gateway = pool?.gateway && reservationName(pool.network, pool.gateway);
     return poolStatus({
@@ -121,6 +141,7 @@ export class PoolReconciler {
       usage: usage.usage(name),
       waiting: usage.waiting(name),
       gatewayReservation: gateway !== undefined && usage.isBound(gateway) ? gateway : undefined,
+      conflicts: conflicts.of(name),
       previous: status,
       now: clock.now(),
     });
@@ -142,7 +163,7 @@ export class PoolReconciler {
       { op: 'test', path: '/metadata/resourceVersion', value: resourceVersion },
       { op: 'add', path: '/metadata/finalizers', value: [...(finalizers ?? []), FINALIZER_IN_USE] },
     ];
-    noteReplaced(memory, pool, await this.#options.api.patch(ipPools, { name }, patch, { signal }));
+    this.#noteReplaced(memory, pool, await this.#options.api.patch(ipPools, { name }, patch, { signal }));
     return { type: 'requeueAfter', ms: LOOK_AGAIN_MS };
   }
 
@@ -172,7 +193,7 @@ export class PoolReconciler {
     const answer = await api.update(ipPools, next, { subresource: 'status', signal });
     memory.writtenBytes = JSON.stringify(next).length;
     memory.hintedAt = changes;
-    noteReplaced(memory, pool, answer);
+    this.#noteReplaced(memory, pool, answer);
     log.debug({ pool: name, status, hint: wanted }, 'wrote the status');
     return { type: 'done' };
   }
@@ -268,12 +289,6 @@ export class PoolReconciler {
       this.#options.metrics.poolAddresses.set({ pool, state }, Number(status[state] ?? '0'));
     }
   }
-}
-
-/** A write that changes nothing makes no new version, and so no event to wait for. */
-function noteReplaced(memory: Memory, before: IPPool, after: IPPool): void {
-  const { resourceVersion } = before.metadata;
-  memory.replaced = after.metadata.resourceVersion === resourceVersion ? undefined : resourceVersion;
 }
 
 /** The one of two outcomes that comes back sooner. */

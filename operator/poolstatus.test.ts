@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Condition, IPPoolSpec, IPPoolStatus } from '../crds/types.ts';
 import { compilePool } from '../ipam/pool.ts';
+import type { Conflict } from './conflicts.ts';
 import { poolStatus, type StatusInput, urgencyOf } from './poolstatus.ts';
 import { aPool } from './testing/objects.ts';
 import type { Usage } from './usageindex.ts';
@@ -21,10 +22,15 @@ function input(
     usage: { ...unused, ...usage },
     waiting: [],
     gatewayReservation: undefined,
+    conflicts: [],
     previous: undefined,
     now: NOW,
     ...more,
   };
+}
+
+function aConflict(last: number): Conflict {
+  return { address: `10.0.0.${last}`, users: ['pod a/b', 'pod a/c'] };
 }
 
 function condition(status: IPPoolStatus, type: string): Condition | undefined {
@@ -95,11 +101,33 @@ describe('conditions', () => {
       type: 'Conflict',
       want: 'True GatewayInUse',
     },
+    {
+      title: 'a pool of which an address has two users',
+      status: input({}, {}, { conflicts: [aConflict(9)] }),
+      type: 'Conflict',
+      want: 'True AddressInUseTwice',
+    },
   ];
   test.each(rows)('$title: $type is $want', ({ status, type, want }) => {
     const found = condition(poolStatus(status), type);
     expect(`${found?.status} ${found?.reason}`).toBe(want);
     expect(found).toMatchObject({ observedGeneration: 3, lastTransitionTime: '2026-01-01T00:00:00Z' });
+  });
+
+  test('Conflict names the users of each address, up to ten of them', () => {
+    const message = (count: number): string | undefined => {
+      const conflicts = Array.from({ length: count }, (_, i) => aConflict(i));
+      return condition(poolStatus(input({}, {}, { conflicts })), 'Conflict')?.message;
+    };
+    expect(message(1)).toBe('in use twice: 10.0.0.0 by pod a/b and pod a/c: delete one of the two pods');
+    expect(message(12)).toMatch(/10\.0\.0\.9 by pod a\/b and pod a\/c; and 2 more addresses: delete/);
+  });
+
+  test('Conflict stays as it was while it is not known which addresses have two users', () => {
+    const found = (previous: IPPoolStatus | undefined): string | undefined =>
+      condition(poolStatus(input({}, {}, { previous, conflicts: undefined })), 'Conflict')?.reason;
+    expect(found(undefined)).toBe('NoConflict');
+    expect(found(poolStatus(input({}, {}, { conflicts: [aConflict(9)] })))).toBe('AddressInUseTwice');
   });
 
   test('Drained False says how many are outside', () => {

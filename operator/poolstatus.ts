@@ -11,6 +11,7 @@ import type { Condition, IPPoolStatus } from '../crds/types.ts';
 import { formatAddress } from '../ipam/address.ts';
 import type { Pool, PoolProblem } from '../ipam/pool.ts';
 import { formatSince } from '../ipam/reservation.ts';
+import type { Conflict } from './conflicts.ts';
 import type { HeldEntry, Usage } from './usageindex.ts';
 
 /** A pool's spec as the operator understands it: compiled, or why it cannot be, or not be used. */
@@ -32,10 +33,15 @@ export interface StatusInput {
   readonly waiting: readonly HeldEntry[];
   /** Name of the Bound reservation of the gateway's address, if there is one. */
   readonly gatewayReservation: string | undefined;
+  /** Addresses with two users; undefined: not known yet, and the condition stays as it is. */
+  readonly conflicts: readonly Conflict[] | undefined;
   readonly previous: IPPoolStatus | undefined;
   /** Milliseconds since the Unix epoch. */
   readonly now: number;
 }
+
+/** Addresses with two users that a condition's message names. */
+const MOST_CONFLICTS_SHOWN = 10;
 
 type Judgement = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
@@ -136,7 +142,8 @@ function drainedCondition({ understood, usage }: StatusInput): Judgement {
   return { type, status: 'False', reason: 'ReservationsOutside', message };
 }
 
-function conflictCondition({ understood, gatewayReservation }: StatusInput): Judgement {
+function conflictCondition(input: StatusInput): Judgement {
+  const { understood, gatewayReservation, conflicts, previous } = input;
   const type = CONDITION_CONFLICT;
   const { pool } = understood;
   if (pool === undefined) {
@@ -148,6 +155,23 @@ function conflictCondition({ understood, gatewayReservation }: StatusInput): Jud
       'change spec.gateway or end that owner';
     return { type, status: 'True', reason: 'GatewayInUse', message };
   }
+  if (conflicts === undefined) {
+    const before = previous?.conditions?.find((each) => each.type === type);
+    return before?.reason === 'AddressInUseTwice' ? before : noConflict(type);
+  }
+  if (conflicts.length > 0) {
+    const shown = conflicts.slice(0, MOST_CONFLICTS_SHOWN);
+    const list = shown.map(({ address, users }) => `${address} by ${users.join(' and ')}`);
+    const more = conflicts.length - shown.length;
+    const message =
+      `in use twice: ${list.join('; ')}${more > 0 ? `; and ${plural(more, 'more address', 'more addresses')}` : ''}: ` +
+      'delete one of the two pods';
+    return { type, status: 'True', reason: 'AddressInUseTwice', message };
+  }
+  return noConflict(type);
+}
+
+function noConflict(type: string): Judgement {
   return { type, status: 'False', reason: 'NoConflict', message: 'no address is known to be in use twice' };
 }
 
@@ -160,8 +184,8 @@ function unknown(type: string): Judgement {
   };
 }
 
-function plural(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? '' : 's'}`;
+function plural(count: number, what: string, many: string = `${what}s`): string {
+  return `${count} ${count === 1 ? what : many}`;
 }
 
 function byHolder(a: HeldEntry, b: HeldEntry): number {

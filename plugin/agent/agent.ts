@@ -32,8 +32,6 @@ import { requireTrusted } from './trusted.ts';
 
 /** Milliseconds between comparisons with the API, on average; each is jittered by a quarter. */
 const COMPARE_EVERY_MS = 600_000;
-/** Milliseconds between comparisons while an address of this node is somebody else's. */
-const CONFLICTS_AGAIN_MS = 30_000;
 /** Milliseconds that a stop waits for Events that are not written yet. */
 const LAST_EVENTS_MS = 2_000;
 /** Milliseconds between tries of the first comparison while the API is away, before jitter: the first, and at most. */
@@ -150,6 +148,7 @@ export class Agent {
         this.#parts.annotator.run(stop.signal),
         this.#parts.deletes.run(stop.signal),
         this.#parts.canary.run(stop.signal),
+        this.#parts.conflicts.run(stop.signal, (key) => this.#parts.sync.lookAgain(key)),
         this.#compareNowAndThen(stop.signal),
       );
       this.#ready = true;
@@ -172,7 +171,7 @@ export class Agent {
       signal.throwIfAborted();
       let wait = backoff.next();
       try {
-        await this.#parts.sync.compare();
+        await this.#parts.sync.compare({ isFirst: true });
         break;
       } catch (error) {
         if (!isApiError(error) && !(error instanceof CniError)) {
@@ -210,16 +209,10 @@ export class Agent {
 
   async #compareNowAndThen(signal: AbortSignal): Promise<void> {
     const { clock, random, log, metrics } = this.#options;
-    const { sync } = this.#parts;
-    const next = (): number => clock.monotonic() + COMPARE_EVERY_MS * (0.75 + random() / 2);
-    for (let due = next(); !signal.aborted; ) {
+    while (!signal.aborted) {
       try {
-        await clock.sleep(CONFLICTS_AGAIN_MS, signal);
-        if (clock.monotonic() < due && !sync.hasConflicts) {
-          continue;
-        }
-        due = next();
-        await sync.compare();
+        await clock.sleep(COMPARE_EVERY_MS * (0.75 + random() / 2), signal);
+        await this.#parts.sync.compare();
         metrics.synced(clock.now());
       } catch (error) {
         if (!signal.aborted) {

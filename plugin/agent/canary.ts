@@ -19,7 +19,7 @@ import type { Log } from '../../kube/log.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, messageOf } from './errors.ts';
 import type { Journal } from './journal.ts';
-import type { AttachmentOwner, Claim } from './state.ts';
+import { type NewestClaim, newestClaim } from './state.ts';
 
 /** Milliseconds for one look. */
 const LOOK_TIMEOUT_MS = 5_000;
@@ -35,12 +35,6 @@ export interface CanaryOptions {
   readonly journal: Journal;
   /** Compares this node's attachments with the API and mends what differs. */
   readonly compare: () => Promise<void>;
-}
-
-interface Bird {
-  readonly claim: Claim;
-  readonly owner: AttachmentOwner;
-  readonly version: string;
 }
 
 export class Canary {
@@ -120,9 +114,9 @@ export class Canary {
   }
 
   async #lookNow(): Promise<void> {
-    const { compare, log } = this.#options;
+    const { compare, journal, log } = this.#options;
     const suspicions = this.#suspicions;
-    const bird = this.#newest();
+    const bird = newestClaim(journal.state);
     if (bird !== undefined && !(await this.#isThere(bird))) {
       log.error(
         { reservation: bird.claim.name },
@@ -133,21 +127,7 @@ export class Canary {
     this.#answered = suspicions;
   }
 
-  /** The reservation that this node wrote last, of those that are in use. */
-  #newest(): Bird | undefined {
-    let newest: Bird | undefined;
-    for (const { owner, claims } of this.#options.journal.state.attachments.values()) {
-      for (const claim of claims) {
-        const version = claim.resourceVersion;
-        if (version !== undefined && (newest === undefined || isOlderVersion(newest.version, version))) {
-          newest = { claim, owner, version };
-        }
-      }
-    }
-    return newest;
-  }
-
-  async #isThere({ claim, owner, version }: Bird): Promise<boolean> {
+  async #isThere({ claim, owner, version }: NewestClaim): Promise<boolean> {
     try {
       const live = await this.#options.api.get(
         ipReservations,

@@ -128,9 +128,12 @@ export function whose({ state, holder, owner }: IPReservation['spec']): string {
     const name = owner?.name === undefined ? '' : ` (${owner.name})`;
     return `held for ${holder ?? `something outside the cluster${name}`}`;
   }
+  return `bound to ${ownerInWords(owner)}`;
+}
+
+/** As `pod shop/web, interface net1, on node node-1`. */
+export function ownerInWords(owner: IPReservation['spec']['owner']): string {
   const { kind, namespace, name, node = '(none)', ifname } = owner ?? {};
   const where = ifname === undefined ? '' : `, interface ${ifname}`;
-  return kind === 'Pod'
-    ? `bound to pod ${namespace}/${name}${where}, on node ${node}`
-    : `bound to node ${node}${where}`;
+  return kind === 'Pod' ? `pod ${namespace}/${name}${where}, on node ${node}` : `node ${node}${where}`;
 }

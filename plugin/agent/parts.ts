@@ -8,6 +8,7 @@ import { Annotator, watched } from './annotate.ts';
 import { Attachments } from './attachments.ts';
 import { Canary } from './canary.ts';
 import { Claimer } from './claim.ts';
+import { Conflicts } from './conflicts.ts';
 import { DeleteQueue, type WatchDirectory } from './deletes.ts';
 import { DoubtList } from './doubts.ts';
 import { ExactClaimer } from './exact.ts';
@@ -19,8 +20,9 @@ import type { AgentMetrics } from './metrics.ts';
 import { Occupancy } from './occupancy.ts';
 import { AddOutcome } from './outcome.ts';
 import { OwnerResolver, type PodFacts } from './owners.ts';
-import { CONFLICT_REASON, PodEvents } from './podevents.ts';
+import { PodEvents } from './podevents.ts';
 import { PoolTable } from './pools.ts';
+import { Reasserter } from './reassert.ts';
 import { Rebinder } from './rebind.ts';
 import { Releaser } from './release.ts';
 import { Settler } from './settle.ts';
@@ -57,6 +59,7 @@ export interface Parts {
   readonly doubts: DoubtList;
   readonly annotator: Annotator;
   readonly sync: NodeSync;
+  readonly conflicts: Conflicts;
   /** To be told of the watches' breaks. */
   readonly canary: Canary;
   readonly deletes: DeleteQueue;
@@ -104,6 +107,7 @@ export function buildParts(options: PartsOptions): Parts {
     releaser,
     surroundings: new Surroundings(options),
   });
+  const conflicts = new Conflicts({ clock, log, events, onFound: () => metrics.addressConflict() });
   const sync = new NodeSync({
     api,
     clock,
@@ -114,12 +118,10 @@ export function buildParts(options: PartsOptions): Parts {
     owners,
     settler,
     giveBack,
-    onConflict: (owner, message) => {
-      metrics.addressConflict();
-      events.warn(owner, CONFLICT_REASON, owner.ifname, message);
-    },
+    reasserter: new Reasserter({ api, clock, log, journal, settler }),
+    conflicts,
   });
-  const canary = new Canary({ api, clock, log, journal, compare: () => sync.compare() });
+  const canary = new Canary({ api, clock, log, journal, compare: () => sync.compare({ isRestored: true }) });
   return {
     pools,
     occupancy,
@@ -136,6 +138,7 @@ export function buildParts(options: PartsOptions): Parts {
       onAnswered: (command, code, seconds) => metrics.answered(command, code, seconds),
     }),
     sync,
+    conflicts,
     canary,
     deletes: new DeleteQueue({
       stateDir,

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { ipReservations } from '../../crds/resources.ts';
 import { type CallShape, failing, isWrite, type TestNode, unreachable, World } from './testing/world.ts';
 
 async function start(annotations: Record<string, string> = {}): Promise<{ world: World; node: TestNode }> {
@@ -37,9 +36,11 @@ describe('a failed ADD is a warning on its pod, with the message of the answer',
     expect(world.events).toEqual([
       {
         about: { apiVersion: 'v1', kind: 'Pod', namespace: 'shop', name: 'web', uid },
+        type: 'Warning',
         reason,
         message,
         series: 'eth0',
+        related: undefined,
       },
     ]);
   });
@@ -86,22 +87,4 @@ test("a static pod's Event has the UID by which kubectl describe looks for it", 
   const mirror = await world.pod('static', { annotations: { 'kubernetes.io/config.mirror': 'hash' } });
   await call(world, node, { pod: 'static', uid: 'hash', ipam: { pools: ['no'] } });
   expect(world.events[0]?.about.uid).toBe(mirror.metadata.uid);
-});
-
-test('an address that a live pod has and somebody else has reserved is a warning on the pod', async () => {
-  const { world, node } = await start();
-  await using _ = world;
-  await call(world, node);
-  const name = 'default.10.0.0.2';
-  await world.direct(() => world.api.delete(ipReservations, { name }));
-  await world.reservation('10.0.0.2');
-  await node.parts.sync.compare();
-  expect(world.events).toMatchObject([
-    {
-      reason: 'AddressConflict',
-      about: { name: 'web' },
-      message:
-        'address 10.0.0.2 of interface eth0 is in use by this pod, but reserved for somebody else (bound to pod shop/other, interface eth0, on node node-9): delete one of the two pods',
-    },
-  ]);
 });

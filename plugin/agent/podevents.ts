@@ -1,11 +1,11 @@
 /**
- * Warning Events on pods: why a pod gets no address, for whoever runs `kubectl describe pod`.
+ * Events on pods, for whoever runs `kubectl describe pod`: why a pod gets no address, or who else has it.
  *
  * - Nobody waits for one: `EventRecorder` queues them, counts repeats, limits the rate of each pod, and logs failures.
  * - One Event for each pod, reason and interface, with the newest message: the counts in a message change with every try.
  */
 
-import type { ObjectReference } from '../../kube/core.ts';
+import type { Event, ObjectReference } from '../../kube/core.ts';
 import { hasUid } from '../../kube/core.ts';
 import type { EventRecorder } from '../../kube/recorder.ts';
 import { ErrorCode, oneLine } from '../protocol.ts';
@@ -23,8 +23,6 @@ export const EVENT_REASONS: Readonly<Partial<Record<Code, string>>> = {
 
 /** The `reason` of the Event for code 7, where it is an annotation that is wrong. */
 export const ANNOTATION_REASON = 'InvalidAnnotation';
-/** A live attachment has an address that is reserved for somebody else. */
-export const CONFLICT_REASON = 'AddressConflict';
 
 /** A pod, by as much as is known of it. */
 export interface PodName {
@@ -32,6 +30,17 @@ export interface PodName {
   readonly name?: string | undefined;
   /** As the runtime has it. */
   readonly uid?: string | undefined;
+}
+
+/** What is told about a pod. */
+export interface PodEvent {
+  readonly type: Event['type'];
+  readonly reason: string;
+  readonly message: string;
+  /** What the messages have in common that are one Event, such as the interface. */
+  readonly series: string;
+  /** Another object that it is about. */
+  readonly related?: ObjectReference | undefined;
 }
 
 export interface PodEventsOptions {
@@ -46,15 +55,21 @@ export class PodEvents {
     this.#options = options;
   }
 
-  /** Warns on the pod. A pod that is not known well enough for an Event to be found on it gets none. */
+  /** Warns on the pod, as `tell`. */
   warn(pod: PodName, reason: string, ifname: string, message: string): void {
-    const about = this.#reference(pod);
+    this.tell(pod, { type: 'Warning', reason, message, series: ifname });
+  }
+
+  /** An Event on the pod. A pod that is not known well enough for an Event to be found on it gets none. */
+  tell(pod: PodName, { type, reason, message, series, related }: PodEvent): void {
+    const about = this.referenceTo(pod);
     if (about !== undefined) {
-      this.#options.recorder.event(about, 'Warning', reason, oneLine(message), ifname);
+      this.#options.recorder.event(about, type, reason, oneLine(message), { series, related });
     }
   }
 
-  #reference({ namespace, name, uid }: PodName): ObjectReference | undefined {
+  /** By which `kubectl describe` finds what is told of the pod; undefined if it is not known well enough. */
+  referenceTo({ namespace, name, uid }: PodName): ObjectReference | undefined {
     if (namespace === undefined || name === undefined) {
       return undefined;
     }

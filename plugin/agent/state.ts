@@ -7,6 +7,7 @@
  * - A name is in `intents` from before the first write until the ADD is answered, undone, or known to have failed.
  */
 import type { Owner } from '../../ipam/reservation.ts';
+import { isOlderVersion } from '../../kube/core.ts';
 import { attachmentKey } from './request.ts';
 import type { NeutralResult } from './result.ts';
 
@@ -278,6 +279,27 @@ export function recordsOf(state: State): JournalRecord[] {
     records.push({ t: 'intent', intent });
   }
   return records;
+}
+
+/** A claim that an attachment has, and the version that the API server gave it. */
+export interface NewestClaim {
+  readonly claim: Claim;
+  readonly owner: AttachmentOwner;
+  readonly version: string;
+}
+
+/** What this node wrote last, of what is in use: an API server that is restored from a snapshot loses it first. */
+export function newestClaim(state: State): NewestClaim | undefined {
+  let newest: NewestClaim | undefined;
+  for (const { owner, claims } of state.attachments.values()) {
+    for (const claim of claims) {
+      const version = claim.resourceVersion;
+      if (version !== undefined && (newest === undefined || isOlderVersion(newest.version, version))) {
+        newest = { claim, owner, version };
+      }
+    }
+  }
+  return newest;
 }
 
 /** Addresses of the network that attachments have, give back or are about to get. */

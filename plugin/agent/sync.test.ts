@@ -200,6 +200,67 @@ test('a holder that the API server forbids to write again is left out, and the a
   });
 });
 
+describe('after a restore', () => {
+  test('a pod that the API server has lost keeps its address until its DEL', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await add(world, node);
+    await remove(world);
+    await endPod(world);
+    await node.parts.sync.compare({ isRestored: true });
+    expect(world.table).toEqual(['10.0.0.2 Bound c1']);
+    await world.finish(node.parts.attachments.del(world.parsed('DEL')));
+    expect(world.table).toEqual([]);
+  });
+
+  test('so it does where the agent starts only then, and sees that its newest reservation is lost', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await add(world, node);
+    await remove(world);
+    await endPod(world);
+    node.restart();
+    await node.parts.sync.compare({ isFirst: true });
+    expect(world.table).toEqual(['10.0.0.2 Bound c1']);
+  });
+
+  test('it has it once: what the operator then collects is not written a third time', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await add(world, node);
+    await endPod(world);
+    for (const expected of [['10.0.0.2 Bound c1'], []]) {
+      await remove(world);
+      await node.parts.sync.compare({ isRestored: true });
+      expect(world.table).toEqual(expected);
+    }
+    expect(node.journal.state.attachments.size).toBe(0);
+  });
+
+  test('a pod that has ended does not get it back', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await add(world, node);
+    await remove(world);
+    const [pod] = world.api.objects(pods);
+    if (pod === undefined) throw new Error('the pod is there');
+    await world.direct(() =>
+      world.api.update(pods, { ...pod, status: { phase: 'Failed' } }, { subresource: 'status' }),
+    );
+    await node.parts.sync.compare({ isRestored: true });
+    expect(world.table).toEqual([]);
+  });
+
+  test('what a list still shows is looked at live', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await add(world, node);
+    world.takeCalls();
+    await node.parts.sync.compare({ isRestored: true });
+    expect(world.takeCalls()).toEqual(['list ipreservations', `get ${NAME}`]);
+  });
+});
+
 test("somebody else's reservation is reported and never fought over", async () => {
   const { world, node } = await start();
   await using _ = world;

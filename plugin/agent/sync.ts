@@ -1,35 +1,32 @@
 /**
- * Comparing this node's attachments with its reservations in the API: at start, and now and then.
+ * Comparing this node's attachments with its reservations in the API: at start, now and then, and after a restore.
  *
  * - An attachment whose reservation is missing gets it again if a live GET shows the owner here, else it is dropped.
- * - A reservation that now is somebody else's is reported, never fought over.
+ * - After a restore the API server does not know the pods that were made since the snapshot, while their sandboxes have
+ *   their addresses until somebody ends them. Such an attachment gets its reservation again too, once: its DEL gives it
+ *   back, or the operator, after its grace.
+ * - A reservation that now is somebody else's is reported (`conflicts.ts`), never fought over.
  * - A reservation of this node that no attachment has is adopted where nothing says that it is left over (the journal
  *   is new, or its pod is here without another sandbox), else released once it is older than `SURPLUS_AGE_MS`.
- * - One Table list, and live reads only for what differs.
+ * - One Table list, and live reads only for what differs. After a restore everything is read live: an API server that was
+ *   not restarted with its etcd answers lists from before.
  */
 
-import { API_VERSION, ipReservations } from '../../crds/resources.ts';
+import { ipReservations } from '../../crds/resources.ts';
 import { type ReservationRow, reservationRowDecoder } from '../../crds/row.ts';
 import type { IPReservation } from '../../crds/types.ts';
-import { parseAddress } from '../../ipam/address.ts';
-import {
-  bindNew,
-  isOwnedBy,
-  rebind,
-  sinceMs,
-  type Transition,
-  takeHeld,
-  takeReleased,
-} from '../../ipam/reservation.ts';
+import { isOwnedBy, sinceMs } from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
+import { hasUid } from '../../kube/core.ts';
 import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
-import { whose } from './exact.ts';
+import type { Conflicts, FoundConflict } from './conflicts.ts';
 import type { GiveBack } from './giveback.ts';
 import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import { type OwnerResolver, podMatches } from './owners.ts';
+import type { Reasserter } from './reassert.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
 import {
@@ -38,15 +35,13 @@ import {
   hasClaim,
   intentKey,
   intentsOf,
-  interruptedRebinds,
+  newestClaim,
   otherSandbox,
 } from './state.ts';
 import { claimOf } from './writer.ts';
 
 /** Milliseconds before a reservation that no attachment has is taken for left over. */
 export const SURPLUS_AGE_MS = 600_000;
-/** Milliseconds after which a conflict that is still there is reported again. */
-const REPORT_AGAIN_MS = 600_000;
 
 export interface NodeSyncOptions {
   readonly api: Api;
@@ -58,8 +53,17 @@ export interface NodeSyncOptions {
   readonly owners: OwnerResolver;
   readonly settler: Settler;
   readonly giveBack: GiveBack;
+  readonly reasserter: Reasserter;
   /** Told of each address that an attachment has and somebody else's reservation names. */
-  readonly onConflict: (owner: AttachmentOwner, message: string) => void;
+  readonly conflicts: Pick<Conflicts, 'set' | 'forget'>;
+}
+
+/** How a comparison is made. */
+export interface CompareOptions {
+  /** Nobody was there to see whether the API server was restored: it was if it has lost the newest reservation. */
+  readonly isFirst?: boolean;
+  /** The API server has lost what it had: nothing that it says of the time before is a reason to drop an attachment. */
+  readonly isRestored?: boolean;
 }
 
 /** An answer that another try of the same would get again. */
@@ -67,18 +71,16 @@ function isRefusal(error: unknown): boolean {
   return isApiError(error) && !isApiError(error, 'Unreachable', 'OutcomeUnknown', 'Throttled');
 }
 
+/** What the API server says of an owner. `unknown`: it has no pod of this UID. */
+type Liveness = 'alive' | 'ended' | 'unknown';
+
 export class NodeSync {
   readonly #options: NodeSyncOptions;
-  /** Addresses of attachments that the last comparison could not have back, and when that was last reported (monotonic). */
-  #conflicts = new Map<string, number>();
+  /** Attachments whose reservations were written again although the API server does not know their pods. */
+  readonly #trusted = new Set<string>();
 
   constructor(options: NodeSyncOptions) {
     this.#options = options;
-  }
-
-  /** The last comparison left an address to somebody else: as soon as that one is gone, it must be written again. */
-  get hasConflicts(): boolean {
-    return this.#conflicts.size > 0;
   }
 
   /**
@@ -86,20 +88,23 @@ export class NodeSync {
    * others from being mended.
    * @throws ApiError or CniError 11 if the API does not answer; what was mended until then stays
    */
-  async compare(): Promise<void> {
+  async compare(options: CompareOptions = {}): Promise<void> {
     const { api, journal, node } = this.#options;
     const known = [...journal.state.attachments];
     const { columns, rows } = await api.listTable(ipReservations, {
       fieldSelector: `spec.owner.node=${node}`,
     });
-    const conflicts = new Map<string, number>();
     const byName = new Map(rows.map(reservationRowDecoder(columns)).map((row) => [row.name, row]));
+    const newest = options.isFirst === true ? newestClaim(journal.state) : undefined;
+    const isRestored =
+      options.isRestored === true ||
+      (newest !== undefined && !isBoundTo(byName.get(newest.claim.name), newest.owner));
     for (const [key, attachment] of known) {
-      if (attachment.claims.some((claim) => !isBoundTo(byName.get(claim.name), attachment.owner))) {
-        await this.#exclusively(key, () => this.#mend(key, conflicts));
+      const differs = attachment.claims.some((claim) => !isBoundTo(byName.get(claim.name), attachment.owner));
+      if (differs || isRestored) {
+        await this.#exclusively(key, () => this.#mend(key, isRestored));
       }
     }
-    this.#conflicts = conflicts;
     for (const row of byName.values()) {
       const owner = rowOwner(row, node);
       if (owner !== undefined && row.state === 'Bound') {
@@ -109,6 +114,14 @@ export class NodeSync {
     if (!journal.state.isComplete) {
       journal.append({ t: 'complete' });
     }
+  }
+
+  /**
+   * Looks at one attachment, live, and mends what differs.
+   * @throws as `compare`
+   */
+  async lookAgain(key: string): Promise<void> {
+    await this.#exclusively(key, () => this.#mend(key, false));
   }
 
   async #exclusively(key: string, work: () => Promise<void>): Promise<void> {
@@ -125,136 +138,58 @@ export class NodeSync {
     }
   }
 
-  /** The attachment's reservations are not all as the journal has them. Everything is looked at again, live. */
-  async #mend(key: string, conflicts: Map<string, number>): Promise<void> {
-    const { journal, settler, log } = this.#options;
+  /** Everything of the attachment is looked at again, live, and mended. */
+  async #mend(key: string, isRestored: boolean): Promise<void> {
+    const { journal, settler, log, conflicts } = this.#options;
     const attachment = journal.state.attachments.get(key);
     if (attachment === undefined) {
+      conflicts.forget(key);
       return;
     }
     const { owner } = attachment;
     const lives = await Promise.all(
       attachment.claims.map(async (claim) => ({ claim, live: await settler.look(claim.name) })),
     );
-    const isAlive = await this.#isAlive(owner);
+    const isWhole = lives.every(({ live }) => live !== undefined && isOwnedBy(live.spec, owner));
+    const isAsserted = isWhole || (await this.#isAsserted(key, owner, isRestored));
     const claims: Claim[] = [];
+    const found: FoundConflict[] = [];
     for (const { claim, live } of lives) {
       if (live !== undefined && isOwnedBy(live.spec, owner)) {
         claims.push(claimOf(live));
-      } else if (isAlive) {
-        claims.push((await this.#assert(claim, owner, live, conflicts)) ?? unversioned(claim));
+      } else if (isAsserted) {
+        const outcome = await this.#options.reasserter.reassert(claim, owner, live);
+        claims.push(outcome?.written === undefined ? unversioned(claim) : claimOf(outcome.written));
+        if (outcome?.theirs !== undefined) {
+          found.push({ claim, live: outcome.theirs });
+        }
       }
     }
     if (claims.length === 0) {
       log.info({ attachment: key }, 'dropped an attachment whose owner and reservations are gone');
+      this.#trusted.delete(key);
+      conflicts.forget(key);
       journal.append({ t: 'dropped', key });
       return;
     }
-    if (JSON.stringify(claims) !== JSON.stringify(attachment.claims)) {
+    conflicts.set(key, owner, found);
+    if (!isSame(claims, attachment.claims)) {
       journal.append({ t: 'bound', attachment: { ...attachment, claims }, doubts: this.#doubtsOf(key) });
     }
   }
 
-  /** Writes a live attachment's reservation again; undefined if it is somebody else's now. */
-  async #assert(
-    claim: Claim,
-    owner: AttachmentOwner,
-    live: IPReservation | undefined,
-    conflicts: Map<string, number>,
-  ): Promise<Claim | undefined> {
-    const { journal, log, onConflict, clock } = this.#options;
-    const fields = { address: claim.address, owner };
-    const isOurs = interruptedRebinds(journal.state, claim.name, owner).some(
-      (other) => live !== undefined && isOwnedBy(live.spec, other),
+  /** True if what the attachment has lost is to be written again. */
+  async #isAsserted(key: string, owner: AttachmentOwner, isRestored: boolean): Promise<boolean> {
+    const liveness = await this.#liveness(owner);
+    if (liveness !== 'unknown' || !isRestored || this.#trusted.has(key)) {
+      return liveness === 'alive';
+    }
+    this.#options.log.warn(
+      { attachment: key, owner },
+      'the restored API server does not know this pod, which has its addresses until its DEL comes',
     );
-    if (isOurs) {
-      // A new sandbox of this pod was about to take it over when the agent died: its ADD or the doubt list decides.
-      return undefined;
-    }
-    const written = await this.#writeAgain(claim, owner, live);
-    if (written !== undefined) {
-      log.warn(fields, 'a live attachment had lost its reservation; it is written again');
-      return claimOf(written);
-    }
-    const conflict = `${attachmentKey(owner)} ${claim.name}`;
-    const now = clock.monotonic();
-    const reportedAt = this.#conflicts.get(conflict) ?? Number.NEGATIVE_INFINITY;
-    const isDue = now - reportedAt >= REPORT_AGAIN_MS;
-    conflicts.set(conflict, isDue ? now : reportedAt);
-    if (!isDue) {
-      return undefined;
-    }
-    log.error(
-      { ...fields, other: live?.spec.owner ?? live?.spec.holder },
-      'a live attachment has an address that is reserved for somebody else; delete one of the two pods',
-    );
-    onConflict(
-      owner,
-      `address ${claim.address} of interface ${owner.ifname} is in use by this pod, but reserved for somebody else${live === undefined ? '' : ` (${whose(live.spec)})`}: delete one of the two pods`,
-    );
-    return undefined;
-  }
-
-  /** As `#write`; an address matters more than a holder that the agent may not write. */
-  async #writeAgain(
-    claim: Claim,
-    owner: AttachmentOwner,
-    live: IPReservation | undefined,
-  ): Promise<IPReservation | undefined> {
-    try {
-      return await this.#write(claim, owner, live);
-    } catch (error) {
-      if (!isApiError(error, 'Forbidden') || claim.holder === undefined) {
-        throw error;
-      }
-      const { holder, ...withoutHolder } = claim;
-      const written = await this.#write(withoutHolder, owner, live);
-      this.#options.log.warn(
-        { address: claim.address, holder, error },
-        'the API server forbids to write the holder again that a person gave to this reservation; it has none now',
-      );
-      return written;
-    }
-  }
-
-  /** From what an older state of the API may show back to what the attachment has; undefined where it is not ours. */
-  async #write(
-    claim: Claim,
-    owner: AttachmentOwner,
-    live: IPReservation | undefined,
-  ): Promise<IPReservation | undefined> {
-    const { api, clock } = this.#options;
-    const { pool, holder, name, network } = claim;
-    const now = clock.now();
-    const binding = { pool, owner, ...(holder !== undefined && { holder }), now };
-    try {
-      if (live === undefined) {
-        const spec = bindNew({ ...binding, network, address: parseAddress(claim.address) });
-        const object: IPReservation = {
-          apiVersion: API_VERSION,
-          kind: 'IPReservation',
-          metadata: { name },
-          spec,
-        };
-        return await api.create(ipReservations, object);
-      }
-      const { spec } = live;
-      let step: Transition | undefined;
-      if (spec.state === 'Released') {
-        step = takeReleased(claim, binding);
-      } else if (spec.state === 'Held' && holder !== undefined && spec.holder === holder) {
-        step = takeHeld(claim, { ...binding, holder });
-      } else if (spec.state === 'Bound' && isSameInterface(spec.owner, owner)) {
-        step = rebind(spec, owner, now);
-      }
-      return step === undefined ? undefined : await api.patch(ipReservations, { name }, step.patch);
-    } catch (error) {
-      if (isApiError(error, 'AlreadyExists', 'TestFailed', 'NotFound')) {
-        // Somebody moved it since we looked: the next comparison sees how it ended.
-        return undefined;
-      }
-      throw error;
-    }
+    this.#trusted.add(key);
+    return true;
   }
 
   async #surplus(row: ReservationRow, seen: AttachmentOwner): Promise<void> {
@@ -271,7 +206,7 @@ export class NodeSync {
     // A row does not say all of its owner.
     const owner: AttachmentOwner = { ...seen, ...live.spec.owner, kind: live.spec.owner?.kind ?? seen.kind };
     const hasOther = otherSandbox(state, owner) !== undefined;
-    if (!state.isComplete || (!hasOther && (await this.#isAlive(owner)))) {
+    if (!state.isComplete || (!hasOther && (await this.#liveness(owner)) === 'alive')) {
       this.#adopt(live, owner);
     } else if (clock.now() - (sinceMs(live.spec) ?? 0) >= SURPLUS_AGE_MS) {
       log.warn({ reservation: row.name, attachment: key }, 'releasing a reservation that no attachment has');
@@ -301,18 +236,16 @@ export class NodeSync {
     return intentsOf(this.#options.journal.state, key).map((intent) => intent.name);
   }
 
-  /** True if a live GET shows the owner on this node. The node itself is alive: we run on it. */
-  async #isAlive(owner: AttachmentOwner): Promise<boolean> {
+  /** What a live GET says of the owner: alive only on this node. The node itself is alive: we run on it. */
+  async #liveness(owner: AttachmentOwner): Promise<Liveness> {
     if (owner.kind !== 'Pod' || owner.namespace === undefined || owner.name === undefined) {
-      return owner.kind === 'Node';
+      return owner.kind === 'Node' ? 'alive' : 'ended';
     }
     const pod = await this.#options.owners.livePod(owner.namespace, owner.name);
-    return (
-      pod !== undefined &&
-      !pod.isTerminal &&
-      owner.uid !== undefined &&
-      podMatches(pod, owner.uid, this.#options.node)
-    );
+    if (pod === undefined || owner.uid === undefined || !hasUid(pod, owner.uid)) {
+      return 'unknown';
+    }
+    return !pod.isTerminal && podMatches(pod, owner.uid, this.#options.node) ? 'alive' : 'ended';
   }
 }
 
@@ -321,9 +254,11 @@ function unversioned({ uid: _uid, resourceVersion: _version, ...claim }: Claim):
   return claim;
 }
 
-/** The same pod's same interface, in whatever sandbox. */
-function isSameInterface(a: IPReservation['spec']['owner'], b: AttachmentOwner): boolean {
-  return b.uid !== undefined && a?.uid === b.uid && a.ifname === b.ifname && a.node === b.node;
+function isSame(a: readonly Claim[], b: readonly Claim[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every(({ uid, resourceVersion }, i) => uid === b[i]?.uid && resourceVersion === b[i]?.resourceVersion)
+  );
 }
 
 function isBoundTo(row: ReservationRow | undefined, owner: AttachmentOwner): boolean {

@@ -69,7 +69,10 @@ export interface PodEvent {
   readonly about: ObjectReference;
   readonly reason: string;
   readonly message: string;
-  readonly series: string | undefined;
+  readonly type: 'Normal' | 'Warning';
+  readonly series?: string | undefined;
+  /** The reservation. */
+  readonly related?: ObjectReference | undefined;
 }
 
 export type Fault = (call: MemoryCall) => void | Promise<void>;
@@ -203,8 +206,8 @@ export class TestNode {
       random: this.#world.random.next,
       log,
       recorder: {
-        event: (about, _type, reason, message, series) =>
-          void this.#world.events.push({ about, reason, message, series }),
+        event: (about, type, reason, message, extras) =>
+          void this.#world.events.push({ about, type, reason, message, ...extras }),
       },
       cachedPod: (namespace, name) => {
         const pod = this.#world.cachedPods.get(`${namespace}/${name}`);
