@@ -2,15 +2,16 @@
  * Which addresses have two users, so that their pools can say so.
  *
  * Only the agent of the pod that has lost its reservation knows: it tells it by Events on both pods, again and again while
- * it lasts, and once when it is over; those on that pod name the reservation (`plugin/agent/conflicts.ts`). An Event is a hint and nothing more: a conflict
- * counts only while the caches show that its pod lives and that the reservation is somebody else's.
+ * it lasts, and once when it is over; those on that pod name the reservation (`plugin/agent/conflicts.ts`). An Event is a
+ * hint and nothing more: a conflict counts only while the caches show that its pod lives and that the reservation is
+ * somebody else's.
  */
 import { EVENT_ADDRESS_CONFLICT, ipReservations } from '../crds/resources.ts';
 import type { IPReservation, IPReservationSpec } from '../crds/types.ts';
 import type { Clock } from '../kube/clock.ts';
 import { type Event, hasUid, type Pod } from '../kube/core.ts';
 import type { ReadonlyStore } from '../kube/store.ts';
-import { POD_BY_UID } from './orphans.ts';
+import { POD_BY_UID } from './caches.ts';
 
 /** Milliseconds after which a conflict that nobody tells any more is forgotten: an agent tells one every ten minutes. */
 export const FORGOTTEN_AFTER_MS = 1_800_000;
