@@ -21,7 +21,8 @@ export type Report = (about: ObjectReference, happening: Happening) => void;
 
 /** Reports as Kubernetes Events. */
 export function reportThrough(recorder: EventRecorder): Report {
-  return (about, { type, reason, message, series }) => recorder.event(about, type, reason, message, { series });
+  return (about, { type, reason, message, series }) =>
+    recorder.event(about, type, reason, message, { series });
 }
 
 /** Reports in the log alone. */
