@@ -261,26 +261,6 @@ describe('onInterrupt', () => {
   });
 });
 
-describe('a restored server whose new history has come as far as the old one', () => {
-  it.each([
-    [true, ['delete b unseen', 'update a 1>1', 'add c']],
-    // Documented: versions alone do not tell.
-    [false, []],
-  ])('is seen for what it is with listsAfterFailure %s', async (listsAfterFailure, heard) => {
-    const world = await synced(['a'], { listsAfterFailure });
-    const snapshot = world.api.snapshot();
-    await world.api.create(widgets, widget('b'));
-    await settle();
-    world.heard.length = 0;
-    world.api.restore(snapshot);
-    world.api.failWatches();
-    await world.api.create(widgets, widget('c'));
-    await world.clock.advance(800);
-    expect(world.heard).toEqual(heard);
-    await world.stop();
-  });
-});
-
 describe('410 Expired', () => {
   it('leads to a new list, which replaces everything', async () => {
     const world = await synced(['a', 'b']);

@@ -42,8 +42,6 @@ export interface InformerOptions<T extends KubeObject> {
   readonly pageSize?: number | undefined;
   /** Milliseconds of silence after which the watch is renewed. Defaults to 90,000. */
   readonly idleTimeoutMs?: number | undefined;
-  /** True: a watch that has failed is followed by a list, which shows what a restored server has lost. Defaults to false. */
-  readonly listsAfterFailure?: boolean | undefined;
   /** Called when a list or a watch has failed. */
   readonly onInterrupt?: (() => void) | undefined;
   /** Called before each watch but the first, when the API server has answered again. */

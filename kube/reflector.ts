@@ -47,11 +47,6 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly pageSize?: number | undefined;
   /** Milliseconds of silence after which a watch is given up. Defaults to 90,000: the API server sends a bookmark about every minute. */
   readonly idleTimeoutMs?: number | undefined;
-  /**
-   * True: a watch that has failed is followed by a list. A restored server whose new history has come as far as the old one had
-   * can not be told from one that lost nothing, by versions. Costs a list whenever a connection breaks. Defaults to false.
-   */
-  readonly listsAfterFailure?: boolean | undefined;
   /** Called when a list or a watch has failed; a watch that the server ends in good order is no failure. Must not throw. */
   readonly onInterrupt?: (() => void) | undefined;
   /** Called before each watch but the first, when the API server has answered again. Must not throw. */
@@ -106,7 +101,7 @@ export class Reflector<T extends KubeObject> {
   }
 
   #delayAfter(error: unknown): number {
-    if (isApiError(error, 'Expired') || this.#options.listsAfterFailure === true) this.#version = undefined;
+    if (isApiError(error, 'Expired')) this.#version = undefined;
     this.#suspicious = true;
     // On top of what the server asks for: all whose watch it ended must not come back at the same time.
     return retryAfterOf(error) + this.#backoff.next();

@@ -38,12 +38,8 @@ export function createConflictEvents(options: {
   });
 }
 
-/**
- * The four informers, not yet running. A broken watch is followed by a list: the operator alone collects what a restored API
- * server has and nobody uses, so it must not miss that by a version that looks like a later one. One process does it.
- */
-export function createCaches(parts: { api: Api; clock: Clock; random: Random; log: Log }): Caches {
-  const options = { ...parts, listsAfterFailure: true };
+/** The four informers, not yet running. */
+export function createCaches(options: { api: Api; clock: Clock; random: Random; log: Log }): Caches {
   return {
     pools: new Informer({ ...options, resource: ipPools }),
     reservations: new Informer({
