@@ -65,7 +65,7 @@ const EVERYWHERE: Readonly<Record<'agent' | 'operator', Readonly<Record<string, 
     '/namespaces': ['get', 'list', 'watch'],
     '/nodes': ['get', 'list', 'watch'],
     'apps/statefulsets': ['get'],
-    '/events': ['create', 'patch'],
+    '/events': ['create', 'patch', 'list', 'watch'],
   },
 };
 /** Besides, in the namespace that the program is installed in. */

@@ -89,7 +89,7 @@ describe('roles', () => {
         '/nodes': ['get', 'list', 'watch'],
         '/namespaces': ['get', 'list', 'watch'],
         'apps/statefulsets': ['get'],
-        '/events': ['create', 'patch'],
+        '/events': ['create', 'patch', 'list', 'watch'],
       }),
     );
     expect(grants(manifests, 'Role')).toEqual(
