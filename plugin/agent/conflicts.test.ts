@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ipReservations } from '../../crds/resources.ts';
 import { pods } from '../../kube/core.ts';
+import type { CniAnswer } from '../protocol.ts';
 import { LOOK_EVERY_MS } from './conflicts.ts';
 import { isWrite, type TestNode, World } from './testing/world.ts';
 
@@ -91,8 +92,11 @@ describe('an address that a live pod has and somebody else has reserved', () => 
   test.each([
     ['its attachment', (world: World, node: TestNode) => node.parts.handler.handle(world.request('DEL'))],
     [
-      'its pod',
-      (world: World) => world.direct(() => world.api.delete(pods, { namespace: 'shop', name: 'web' })),
+      'its pod, at the next comparison,',
+      async (world: World, node: TestNode) => {
+        await world.direct(() => world.api.delete(pods, { namespace: 'shop', name: 'web' }));
+        await node.parts.sync.compare();
+      },
     ],
   ])('is over when %s is gone, and stays with the other one', async (_what, end) => {
     const { world, node } = await inConflict();
@@ -104,6 +108,16 @@ describe('an address that a live pod has and somebody else has reserved', () => 
     expect(world.table).toEqual(['10.0.0.2 Bound c-other']);
     expect(told(world).slice(2)).toEqual(['Normal web']);
     expect(node.journal.state.attachments.size).toBe(0);
+  });
+
+  test('stays its attachment’s while the pod is not to be seen: a static pod’s mirror may be away for a moment', async () => {
+    const { world, node } = await inConflict();
+    await using _ = world;
+    using looking = look(world, node);
+    await world.direct(() => world.api.delete(pods, { namespace: 'shop', name: 'web' }));
+    await world.pass(LOOK_EVERY_MS * 3);
+    expect(looking).toBeDefined();
+    expect(node.journal.state.attachments.size).toBe(1);
   });
 
   test('is no conflict where the reservation only moves while it is written again', async () => {
@@ -122,4 +136,26 @@ describe('an address that a live pod has and somebody else has reserved', () => 
     expect(await counted(node)).toBe(1);
     expect(told(world).slice(2)).toEqual(['Normal web']);
   });
+});
+
+test('an address that a restore has lost is not given by value to another pod of this node, and is reserved again', async () => {
+  await using world = new World();
+  world.pool('v4', { subnet: '10.0.0.0/24', ranges: ['10.0.0.2'], gateway: '10.0.0.1' });
+  const node = world.node();
+  await world.pod('web');
+  await world.pod('two', { annotations: { 'ipam.berth.dev/ips': '10.0.0.2' } });
+  await node.parts.sync.compare();
+  await world.finish(node.parts.handler.handle(world.request('ADD')));
+  await remove(world);
+  using looking = look(world, node);
+  const other = (): Promise<CniAnswer> =>
+    world.finish(node.parts.handler.handle(world.request('ADD', { pod: 'two', container: 'c2' })));
+  expect(JSON.parse((await other()).stdout)).toMatchObject({
+    code: 11,
+    msg: expect.stringContaining('was given to pod shop/web, interface eth0, on node node-1'),
+  });
+  await world.pass(LOOK_EVERY_MS);
+  expect(looking).toBeDefined();
+  expect(world.table).toEqual(['10.0.0.2 Bound c1']);
+  expect(JSON.parse((await other()).stdout)).toMatchObject({ code: 102 });
 });

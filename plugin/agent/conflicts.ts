@@ -49,9 +49,16 @@ export class Conflicts {
   readonly #options: ConflictsOptions;
   /** By attachment, then by the reservation's name. */
   readonly #open = new Map<string, ReadonlyMap<string, OpenConflict>>();
+  /** Attachments that somebody wants looked at. */
+  readonly #suspects = new Set<string>();
 
   constructor(options: ConflictsOptions) {
     this.#options = options;
+  }
+
+  /** The attachment may have lost a reservation: it is looked at soon. */
+  suspect(key: string): void {
+    this.#suspects.add(key);
   }
 
   /** Replaces what is known of an attachment: all of its addresses that are somebody else's now. */
@@ -85,7 +92,10 @@ export class Conflicts {
     while (!signal.aborted) {
       try {
         await clock.sleep(LOOK_EVERY_MS, signal);
-        for (const key of this.#open.keys()) await look(key);
+        for (const key of new Set([...this.#open.keys(), ...this.#suspects])) {
+          await look(key);
+          this.#suspects.delete(key);
+        }
       } catch (error) {
         if (!signal.aborted) {
           log.warn({ error }, 'looking at addresses in conflict failed; trying again');

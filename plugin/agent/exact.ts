@@ -5,9 +5,12 @@ import { reservationName } from '../../ipam/name.ts';
 import { isOwnedBy } from '../../ipam/reservation.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, messageOf } from './errors.ts';
+import type { Journal } from './journal.ts';
 import type { Occupancy } from './occupancy.ts';
+import { attachmentKey } from './request.ts';
 import type { UsablePool } from './select.ts';
 import type { Settler } from './settle.ts';
+import { attachmentOf, interfaceKey } from './state.ts';
 import { type Placement, whereAsked } from './wishes.ts';
 import { type ClaimContext, type Claimed, claimOf, type ReservationWriter } from './writer.ts';
 
@@ -16,8 +19,11 @@ type Placed = Placement['placed'][number];
 
 export interface ExactClaimerOptions {
   readonly occupancy: Occupancy;
+  readonly journal: Pick<Journal, 'state'>;
   readonly settler: Settler;
   readonly writer: ReservationWriter;
+  /** Told of an attachment of this node whose reservation the API server seems to have lost. */
+  readonly onLost: (key: string) => void;
 }
 
 export class ExactClaimer {
@@ -40,6 +46,7 @@ export class ExactClaimer {
         'the runtime will try again',
       );
     }
+    await this.#refuseOurs(entry, address, context);
     this.#options.occupancy.view(entry.network).taken(address.family).set(address.value);
     // Two looks are enough: whoever changes it in between is somebody else, and "taken" is then the truth.
     for (let look = 0; look < 2; look += 1) {
@@ -83,6 +90,28 @@ export class ExactClaimer {
       }
       throw error;
     }
+  }
+
+  /**
+   * What another attachment of this node has is not free because the API server does not say so: after a restore it does
+   * not know it until it has been compared.
+   */
+  async #refuseOurs(entry: UsablePool, address: Address, { owner }: ClaimContext): Promise<void> {
+    const { journal, onLost } = this.#options;
+    const ours = attachmentOf(journal.state, reservationName(entry.network, address));
+    if (ours === undefined || interfaceKey(ours.owner) === interfaceKey(owner)) {
+      return;
+    }
+    const found = await this.#look(entry, address);
+    if (found?.spec.state === 'Bound') {
+      return;
+    }
+    onLost(attachmentKey(ours.owner));
+    throw new CniError(
+      ErrorCode.tryAgainLater,
+      `requested address ${formatAddress(address)} of pool ${entry.name} was given to ${ownerInWords(ours.owner)}, and the API server does not know it any more`,
+      'it is compared within seconds; the runtime will try again',
+    );
   }
 
   async #look(entry: UsablePool, address: Address): Promise<IPReservation | undefined> {

@@ -90,6 +90,7 @@ export function buildParts(options: PartsOptions): Parts {
   const candidates = new Candidates(random);
   const onConflict = (): void => metrics.conflict();
   const events = new PodEvents({ recorder: options.recorder, cachedPod });
+  const conflicts = new Conflicts({ clock, log, events, onFound: () => metrics.addressConflict() });
   const annotator = new Annotator({ api, clock, log, journal, pools, owners, events, cachedPod });
   const outcome = new AddOutcome({ log, journal, giveBack, doubts });
   const attachments = new Attachments({
@@ -101,13 +102,18 @@ export function buildParts(options: PartsOptions): Parts {
     claimer: new Claimer({ clock, random, occupancy, candidates, writer, onConflict }),
     settler,
     outcome,
-    exact: new ExactClaimer({ occupancy, settler, writer }),
+    exact: new ExactClaimer({
+      occupancy,
+      journal,
+      settler,
+      writer,
+      onLost: (key) => conflicts.suspect(key),
+    }),
     rebinder: new Rebinder({ api, clock, journal, lock, settler, outcome, releaser }),
     pools,
     releaser,
     surroundings: new Surroundings(options),
   });
-  const conflicts = new Conflicts({ clock, log, events, onFound: () => metrics.addressConflict() });
   const sync = new NodeSync({
     api,
     clock,

@@ -302,6 +302,11 @@ export function newestClaim(state: State): NewestClaim | undefined {
   return newest;
 }
 
+/** The attachment that has the reservation by what this node knows, whatever the API server says; undefined: none. */
+export function attachmentOf(state: State, name: string): Attachment | undefined {
+  return [...state.attachments.values()].find(({ claims }) => claims.some((claim) => claim.name === name));
+}
+
 /** Addresses of the network that attachments have, give back or are about to get. */
 export function* ownAddresses(state: State, network: string): Generator<string> {
   for (const attachment of [...state.attachments.values(), ...state.releasing.values()]) {

@@ -31,6 +31,7 @@ import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
 import {
   type AttachmentOwner,
+  attachmentOf,
   type Claim,
   hasClaim,
   intentKey,
@@ -102,7 +103,7 @@ export class NodeSync {
     for (const [key, attachment] of known) {
       const differs = attachment.claims.some((claim) => !isBoundTo(byName.get(claim.name), attachment.owner));
       if (differs || isRestored) {
-        await this.#exclusively(key, () => this.#mend(key, isRestored));
+        await this.#exclusively(key, () => this.#mend(key, { isRestored, keepsContested: false }));
       }
     }
     for (const row of byName.values()) {
@@ -121,7 +122,7 @@ export class NodeSync {
    * @throws as `compare`
    */
   async lookAgain(key: string): Promise<void> {
-    await this.#exclusively(key, () => this.#mend(key, false));
+    await this.#exclusively(key, () => this.#mend(key, { isRestored: false, keepsContested: true }));
   }
 
   async #exclusively(key: string, work: () => Promise<void>): Promise<void> {
@@ -138,8 +139,15 @@ export class NodeSync {
     }
   }
 
-  /** Everything of the attachment is looked at again, live, and mended. */
-  async #mend(key: string, isRestored: boolean): Promise<void> {
+  /**
+   * Everything of the attachment is looked at again, live, and mended.
+   * @param keepsContested whether a pod that the API server does not know keeps what somebody else has: a static pod's
+   *   mirror may be away for a moment, and a look every few seconds would meet that moment
+   */
+  async #mend(
+    key: string,
+    { isRestored, keepsContested }: { readonly isRestored: boolean; readonly keepsContested: boolean },
+  ): Promise<void> {
     const { journal, settler, log, conflicts } = this.#options;
     const attachment = journal.state.attachments.get(key);
     if (attachment === undefined) {
@@ -151,6 +159,12 @@ export class NodeSync {
       attachment.claims.map(async (claim) => ({ claim, live: await settler.look(claim.name) })),
     );
     const isWhole = lives.every(({ live }) => live !== undefined && isOwnedBy(live.spec, owner));
+    const isContested = lives.some(
+      ({ live }) => live?.spec.state === 'Bound' && !isOwnedBy(live.spec, owner),
+    );
+    if (keepsContested && isContested && (await this.#liveness(owner)) === 'unknown') {
+      return;
+    }
     const isAsserted = isWhole || (await this.#isAsserted(key, owner, isRestored));
     const claims: Claim[] = [];
     const found: FoundConflict[] = [];
@@ -205,7 +219,12 @@ export class NodeSync {
     }
     // A row does not say all of its owner.
     const owner: AttachmentOwner = { ...seen, ...live.spec.owner, kind: live.spec.owner?.kind ?? seen.kind };
-    const hasOther = otherSandbox(state, owner) !== undefined;
+    // After a restore it may name a sandbox of before, while another pod of this node has the address.
+    const user = attachmentOf(state, row.name);
+    const hasOther = user !== undefined || otherSandbox(state, owner) !== undefined;
+    if (user !== undefined && !state.isComplete) {
+      return;
+    }
     if (!state.isComplete || (!hasOther && (await this.#liveness(owner)) === 'alive')) {
       this.#adopt(live, owner);
     } else if (clock.now() - (sinceMs(live.spec) ?? 0) >= SURPLUS_AGE_MS) {
