@@ -18,6 +18,8 @@ import type { FuzzWorld, Leftover } from './world.ts';
 
 /** Milliseconds that the binary takes at most, and some for a busy machine. */
 const LIMIT_MS = 35_000;
+/** Milliseconds until everything must be given back: a write whose outcome is unknown is looked up for 75 s. */
+const GIVEN_BACK_WITHIN_MS = 120_000;
 /** Codes of an ADD that has come to choosing pools. */
 const CHOOSING: ReadonlySet<number> = new Set([101, 102, 103, 104, 105]);
 
@@ -85,10 +87,11 @@ export class Campaign {
   async #nothingLeft(): Promise<void> {
     let left: readonly Leftover[] = [];
     try {
-      await waitFor('everything is given back', async () => {
+      const isNothingLeft = async (): Promise<boolean> => {
         left = await this.#world.left();
         return left.length === 0;
-      });
+      };
+      await waitFor('everything is given back', isNothingLeft, { timeoutMs: GIVEN_BACK_WITHIN_MS });
     } catch (error) {
       if (left.length === 0) throw error;
       this.isLeftBehind = true;
