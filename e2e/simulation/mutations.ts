@@ -125,10 +125,10 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'static pods are judged by metadata.uid',
-    file: 'operator/caches.ts',
-    find: 'return [...present(metadata.uid), ...present(metadata.annotations?.[MIRROR_ANNOTATION])];',
-    replace: 'return present(metadata.uid);',
-    seed: 134,
+    file: 'operator/liveness.ts',
+    find: 'return hasUid(pod.metadata, uid);',
+    replace: 'return pod.metadata.uid === uid;',
+    seed: 2,
   },
   {
     name: 'a pod on a deleted node counts as gone',
@@ -174,13 +174,6 @@ export const MUTATIONS: readonly Mutation[] = [
     seed: 5,
   },
   {
-    name: 'an ADD is served before it is known what a restore has lost',
-    file: 'plugin/agent/handler.ts',
-    find: '        await canary.assure();\n',
-    replace: '',
-    seed: 159,
-  },
-  {
     name: 'the canary is content with a reservation of the same uid',
     file: 'plugin/agent/canary.ts',
     find: 'return uid === claim.uid && !isOlderVersion(resourceVersion, version) && isOwnedBy(live.spec, owner);',
@@ -197,8 +190,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what a restore has lost is not written again',
     file: 'plugin/agent/sync.ts',
-    find: '      } else if (isAlive) {',
-    replace: "      } else if (isAlive && Number('1') === 0) {",
+    find: '      } else if (isAsserted) {',
+    replace: "      } else if (isAsserted && Number('1') === 0) {",
     seed: 17,
   },
   {
