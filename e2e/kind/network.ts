@@ -30,13 +30,13 @@ export interface Stretched {
 }
 
 /** The cluster's own network, and a secondary one. */
-const STRETCHED: Readonly<Record<'primary' | 'secondary', Stretched>> = {
+export const STRETCHED: Readonly<Record<'primary' | 'secondary', Stretched>> = {
   primary: { bridge: 'berth0', id: 64, v4: '10.64', v6: 'fd00:64', gateway: true },
   secondary: { bridge: 'berth1', id: 66, v4: '10.66', v6: 'fd00:66', gateway: false },
 };
 
 /** Bytes; a VXLAN's headers take 50 of 1500 over IPv4. */
-const STRETCHED_MTU = 1450;
+export const STRETCHED_MTU = 1450;
 
 /** Addresses of the nodes' containers. */
 export async function nodeAddresses(docker: Docker, names: readonly string[]): Promise<NodeAddresses[]> {

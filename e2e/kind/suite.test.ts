@@ -1,12 +1,15 @@
 /** The suite on a whole cluster, scenario by scenario; after each of them reservations are pod interfaces, exactly. */
 import { afterAll } from 'vitest';
 import { installation } from './testing/installation.ts';
+import { primaryNetwork, secondaryNetworks } from './testing/networking.ts';
 import { allNotes } from './testing/notes.ts';
 import { World } from './testing/world.ts';
 
 const world: World = await World.enter();
 
 installation(world);
+primaryNetwork(world);
+secondaryNetworks(world);
 
 afterAll(async () => {
   await world.api.close();

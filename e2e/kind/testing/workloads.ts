@@ -1,22 +1,69 @@
-/** Pods, as small as they can be; waiting until they are what they should be. */
+/** Pods and what makes them, as small as they can be; waiting until they are what they should be. */
 import { waitFor } from '../../harness/wait.ts';
 import { POD_IMAGE } from '../images.ts';
 import { type Manifest, PATIENCE_MS, type TestPod, testPods, type World } from './world.ts';
 
+/** A PodTemplateSpec. */
+interface PodTemplate {
+  readonly metadata: Manifest;
+  readonly spec: Manifest;
+}
+
+/** What a pod is made of. */
+export interface PodOptions {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Bound to this node past the scheduler. */
+  readonly node?: string;
+}
+
+/** Its own name at port 8080, over IPv4 and IPv6. */
 const SERVE = ['busybox', 'httpd', '-f', '-p', '8080', '-h', '/etc'];
 
-/** A bare pod that serves its own name at port 8080, over IPv4 and IPv6. */
-export function pod(name: string): Manifest {
+/** The metadata and spec of a pod, for a template. */
+function template(options: PodOptions = {}): PodTemplate {
   return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name },
+    metadata: { labels: options.labels ?? {}, annotations: options.annotations ?? {} },
     spec: {
       // A process that is the first of its namespace does not end on SIGTERM by itself.
       terminationGracePeriodSeconds: 1,
       automountServiceAccountToken: false,
       enableServiceLinks: false,
-      containers: [{ name: 'main', image: POD_IMAGE, imagePullPolicy: 'IfNotPresent', command: SERVE }],
+      ...(options.node === undefined ? {} : { nodeName: options.node }),
+      containers: [
+        {
+          name: 'main',
+          image: POD_IMAGE,
+          imagePullPolicy: 'IfNotPresent',
+          command: SERVE,
+        },
+      ],
+    },
+  };
+}
+
+/** A bare pod. */
+export function pod(name: string, options: PodOptions = {}): Manifest {
+  const { metadata, spec } = template(options);
+  return { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name }, spec };
+}
+
+/** A Deployment or StatefulSet whose pods have the label `app: <name>`. */
+export function controller(
+  kind: 'Deployment' | 'StatefulSet',
+  name: string,
+  options: PodOptions & { readonly replicas?: number } = {},
+): Manifest {
+  const labels = { ...options.labels, app: name };
+  return {
+    apiVersion: 'apps/v1',
+    kind,
+    metadata: { name },
+    spec: {
+      selector: { matchLabels: { app: name } },
+      replicas: options.replicas ?? 1,
+      ...(kind === 'StatefulSet' ? { serviceName: name, podManagementPolicy: 'Parallel' } : {}),
+      template: template({ ...options, labels }),
     },
   };
 }
@@ -57,6 +104,13 @@ export async function whenGone(world: World, namespace: string): Promise<void> {
   );
 }
 
+/** The pod of that name. @throws Error if there is none */
+export function named(pods: readonly TestPod[], name: string): TestPod {
+  const found = pods.find(({ metadata }) => metadata.name === name);
+  if (found === undefined) throw new Error(`there is no pod ${name}`);
+  return found;
+}
+
 /** Addresses of the cluster's own network, as the pods' status has them. */
 export function addressesOf(pods: readonly TestPod[]): string[] {
   return pods.flatMap(({ status }) => (status?.podIPs ?? []).map(({ ip }) => ip));
@@ -67,9 +121,10 @@ export async function inNamespace(
   world: World,
   name: string,
   body: (namespace: string) => Promise<void>,
+  annotations: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const namespace = `e2e-${name}`;
-  const metadata = { name: namespace, labels: { 'berth-e2e': 'true' } };
+  const metadata = { name: namespace, annotations, labels: { 'berth-e2e': 'true' } };
   await world.apply([{ apiVersion: 'v1', kind: 'Namespace', metadata }]);
   try {
     await body(namespace);
@@ -78,4 +133,9 @@ export async function inNamespace(
     await world.kubectl(['delete', 'namespace', namespace, '--wait=false']);
     await whenGone(world, namespace);
   }
+}
+
+/** Runs a shell line in a pod's container. */
+export function inPod(world: World, namespace: string, name: string, line: string): Promise<string> {
+  return world.kubectl(['exec', `--namespace=${namespace}`, name, '--', 'sh', '-ec', line]);
 }

@@ -8,7 +8,7 @@ import { nodes as nodeResource } from '../../../kube/core.ts';
 import { resolveAssets } from '../../controlplane/assets.ts';
 import { run } from '../../controlplane/run.ts';
 import { waitFor } from '../../harness/wait.ts';
-import { clusterEnvironment } from '../cluster.ts';
+import { clusterEnvironment, NODES } from '../cluster.ts';
 import { Docker } from '../docker.ts';
 import { places } from '../places.ts';
 import { readRecord } from '../record.ts';
@@ -44,11 +44,14 @@ export type Manifest = Readonly<Record<string, unknown>>;
 export class World {
   readonly api: RestApi;
   readonly nodes: DockerNodes;
+  /** Names of nodes that take ordinary pods, sorted. */
+  readonly workers: readonly string[];
   readonly #kubectl: string;
 
-  private constructor(parts: Pick<World, 'api' | 'nodes'>, kubectl: string) {
+  private constructor(parts: Pick<World, 'api' | 'nodes' | 'workers'>, kubectl: string) {
     this.api = parts.api;
     this.nodes = parts.nodes;
+    this.workers = parts.workers;
     this.#kubectl = kubectl;
   }
 
@@ -66,7 +69,10 @@ export class World {
     const api = await connect({ kubeconfig, userAgent: 'berth-e2e' });
     const { items } = await api.list(nodeResource);
     const names = items.map(({ metadata }) => metadata.name ?? '').toSorted();
-    return new World({ api, nodes: new DockerNodes(new Docker(await ownSocket()), names) }, kubectl);
+    const [controlPlane] = NODES;
+    const workers = names.filter((name) => name !== controlPlane);
+    const nodes = new DockerNodes(new Docker(await ownSocket()), names);
+    return new World({ api, nodes, workers }, kubectl);
   }
 
   /** Runs kubectl. @throws RunError with the end of what it said */

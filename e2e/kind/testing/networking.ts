@@ -1,0 +1,185 @@
+/** Scenarios: every network, every way to a pool and to an address, and pods that reach each other over each of them. */
+import { describe, expect, test } from 'vitest';
+import { waitFor } from '../../harness/wait.ts';
+import {
+  allAddresses,
+  askName,
+  createAttachmentDefinitions,
+  createPools,
+  SECONDARY,
+  SECONDARY_POOLS,
+  secondaryAddresses,
+  whenReachable,
+} from './networks.ts';
+import { atRest } from './rest.ts';
+import { addressesOf, controller, inNamespace, named, pod, whenReady } from './workloads.ts';
+import type { TestPod, World } from './world.ts';
+
+const POOLS = 'ipam.berth.dev/pools';
+const IPS = 'ipam.berth.dev/ips';
+
+/** Networks beside the cluster's own. */
+export function secondaryNetworks(world: World): void {
+  describe('secondary networks', () => {
+    test('pools and NetworkAttachmentDefinitions are accepted', async () => {
+      await createPools(world, SECONDARY_POOLS);
+      await createAttachmentDefinitions(world);
+    });
+
+    test('bridge and macvlan through Multus: dual stack, and pods reach each other over each', async () => {
+      await inNamespace(world, 'secondary', async (namespace) => {
+        const [one = '', two = ''] = world.workers;
+        const annotations = SECONDARY;
+        await world.apply(
+          [
+            pod('a', { node: one, annotations }),
+            pod('b', { node: two, annotations }),
+            pod('c', { node: one, annotations }),
+          ],
+          namespace,
+        );
+        const pods = await whenReady(world, namespace, 3);
+        const [a, b, c] = ['a', 'b', 'c'].map((name) => named(pods, name)) as [TestPod, TestPod, TestPod];
+        for (const each of pods) {
+          const found = secondaryAddresses(each);
+          expect(found['net1']?.toSorted()).toEqual([
+            expect.stringMatching(/^10\.66\.1\./),
+            expect.stringMatching(/^fd00:66::1:/),
+          ]);
+          expect(found['net2']?.toSorted()).toEqual([
+            expect.stringMatching(/^10\.67\.1\./),
+            expect.stringMatching(/^fd00:67::1:/),
+          ]);
+        }
+        expect(new Set(pods.flatMap(allAddresses)).size).toBe(18);
+        // On one node, and from node to node.
+        await whenReachable(world, a, c, Object.values(secondaryAddresses(c)).flat());
+        await whenReachable(world, a, b);
+        await atRest(world);
+      });
+      await atRest(world);
+    });
+  });
+}
+
+/** The cluster's own network, where Berth serves it. */
+export function primaryNetwork(world: World): void {
+  describe('the cluster’s own network', () => {
+    test('pods of both families reach each other, a Service and DNS, on one node and across nodes', async () => {
+      await inNamespace(world, 'primary', async (namespace) => {
+        const [one = '', two = ''] = world.workers;
+        const service = {
+          apiVersion: 'v1',
+          kind: 'Service',
+          metadata: { name: 'b' },
+          spec: {
+            selector: { app: 'b' },
+            ports: [{ port: 80, targetPort: 8080 }],
+            ipFamilyPolicy: 'PreferDualStack',
+          },
+        };
+        await world.apply(
+          [
+            service,
+            pod('a', { node: one }),
+            pod('b', { node: two, labels: { app: 'b' } }),
+            pod('c', { node: one }),
+          ],
+          namespace,
+        );
+        const pods = await whenReady(world, namespace, 3);
+        const [a, b, c] = ['a', 'b', 'c'].map((name) => named(pods, name)) as [TestPod, TestPod, TestPod];
+        await whenReachable(world, a, b);
+        await whenReachable(world, a, c);
+        await whenReachable(world, b, a);
+        const name = `b.${namespace}.svc.cluster.local`;
+        for (const from of [a, b]) expect(await askName(world, from, name, 80)).toBe('b');
+        await atRest(world);
+      });
+      await atRest(world);
+    });
+
+    test('a pool by default, by the pod’s annotation and by its namespace’s; one family alone; an address by value', async () => {
+      const common = { subnet: '10.64.0.0/16', gateway: '10.64.0.1', network: 'stretched', cooldown: '0s' };
+      const routes = [{ dst: '0.0.0.0/0' }];
+      await world.pool('by-pod', { ...common, routes, ranges: ['10.64.20.0/24'] });
+      await world.pool('by-namespace', { ...common, routes, ranges: ['10.64.21.0/24'] });
+      const body = async (namespace: string): Promise<void> => {
+        await world.apply(
+          [
+            pod('by-namespace'),
+            pod('by-pod', { annotations: { [POOLS]: 'by-pod' } }),
+            pod('v4', { annotations: { [POOLS]: 'stretched-v4' } }),
+            pod('v6', { annotations: { [POOLS]: 'stretched-v6' } }),
+            pod('static', {
+              annotations: { [POOLS]: 'stretched-v4,stretched-v6', [IPS]: '10.64.30.7,fd00:64::30:7' },
+            }),
+          ],
+          namespace,
+        );
+        const pods = await whenReady(world, namespace, 5);
+        const of = (name: string): string[] => addressesOf([named(pods, name)]).toSorted();
+        expect(of('by-namespace')).toEqual([expect.stringMatching(/^10\.64\.21\./)]);
+        expect(of('by-pod')).toEqual([expect.stringMatching(/^10\.64\.20\./)]);
+        expect(of('v4')).toEqual([expect.stringMatching(/^10\.64\.[1-9]\./)]);
+        expect(of('v6')).toEqual([expect.stringMatching(/^fd00:64::1:/)]);
+        expect(of('static')).toEqual(['10.64.30.7', 'fd00:64::30:7']);
+        await whenReachable(world, named(pods, 'static'), named(pods, 'by-pod'));
+        await atRest(world);
+      };
+      await inNamespace(world, 'pools', body, { [POOLS]: 'by-namespace' });
+      await inNamespace(world, 'default', async (namespace) => {
+        await world.apply([pod('default')], namespace);
+        expect(addressesOf(await whenReady(world, namespace, 1)).toSorted()).toEqual([
+          expect.stringMatching(/^10\.64\.[1-9]\./),
+          expect.stringMatching(/^fd00:64::1:/),
+        ]);
+      });
+      await atRest(world);
+      await world.kubectl(['delete', 'ippools', 'by-pod', 'by-namespace', '--timeout=120s']);
+    });
+
+    test('a StatefulSet’s replicas wait for their addresses in a full pool, and get them as others leave', async () => {
+      await world.pool('small', {
+        network: 'stretched',
+        subnet: '10.64.0.0/16',
+        ranges: ['10.64.40.1-10.64.40.4'],
+        gateway: '10.64.0.1',
+        routes: [{ dst: '0.0.0.0/0' }],
+        cooldown: '0s',
+      });
+      await inNamespace(world, 'full', async (namespace) => {
+        const annotations = { [POOLS]: 'small' };
+        await world.apply([controller('Deployment', 'first', { replicas: 4, annotations })], namespace);
+        await whenReady(world, namespace, 4);
+        await world.apply([controller('StatefulSet', 'second', { replicas: 2, annotations })], namespace);
+        await whenRefused(world, namespace, 'second-0');
+        await world.kubectl(['scale', 'deployment/first', '--replicas=2', `--namespace=${namespace}`]);
+        const pods = await whenReady(world, namespace, 4);
+        expect(new Set(addressesOf(pods))).toEqual(new Set([1, 2, 3, 4].map((last) => `10.64.40.${last}`)));
+        await atRest(world);
+      });
+      await atRest(world);
+      await world.kubectl(['delete', 'ippool', 'small', '--timeout=120s']);
+    });
+  });
+}
+
+/** Waits until a pod's Events say that its pool is full (code 101). */
+async function whenRefused(world: World, namespace: string, name: string): Promise<void> {
+  await waitFor(
+    `${name} is told that there is no free address`,
+    async () => {
+      const selector = `--field-selector=involvedObject.name=${name}`;
+      const events = await world.kubectl([
+        'get',
+        'events',
+        `--namespace=${namespace}`,
+        selector,
+        '--output=json',
+      ]);
+      return /no free address/.test(events);
+    },
+    { timeoutMs: 120_000, everyMs: 1_000 },
+  );
+}
