@@ -1,9 +1,10 @@
 /**
  * What the nodes' networks need besides CNI: a person or another tool makes it in a real cluster.
  *
- * One layer 2 over all nodes: a bridge on each, which a VXLAN connects, so that one pool serves every node. The gateway's
- * address is on every node's bridge: a pod's packets to Services leave by its own node. ARP and neighbour solicitations
- * for it stay on the node (`neigh_suppress` passes none on for a bridge's own address).
+ * - `stretched`: one layer 2 over all nodes, a bridge on each that a VXLAN connects. One pool serves every node.
+ *   The gateway's address is on every node's bridge: a pod's packets to Services leave by its own node. ARP and
+ *   neighbour solicitations for it stay on the node (`neigh_suppress` passes none on for a bridge's own address).
+ * - `routed`: a subnet for each node, and a route to each other node's.
  */
 import { join } from 'node:path';
 import type { Docker } from './docker.ts';
@@ -93,31 +94,50 @@ export async function stretch(docker: Docker, nodes: readonly NodeAddresses[]): 
   }
 }
 
+/** Subnets of a node in the routed variant. */
+export function routedSubnets(index: number): { readonly v4: string; readonly v6: string } {
+  return { v4: `10.65.${index}.0/24`, v6: `fd00:65:${index}::/64` };
+}
+
+/** Routes to every other node's subnets. */
+export async function route(docker: Docker, nodes: readonly NodeAddresses[]): Promise<void> {
+  for (const node of nodes) {
+    const lines = nodes
+      .filter((each) => each.name !== node.name)
+      .flatMap((peer) => [
+        `ip route replace ${routedSubnets(peer.index).v4} via ${peer.v4}`,
+        `ip route replace ${routedSubnets(peer.index).v6} via ${peer.v6}`,
+      ]);
+    await docker.shell(node.name, lines.join('\n'));
+  }
+}
+
+/** What pods' interfaces are made by. */
+export type Variant = 'stretched' | 'routed';
+
 /** The network configuration of the cluster's own network, whose pools are the defaults of their network. */
-const CONFLIST = {
-  cniVersion: '1.1.0',
-  name: 'stretched',
-  plugins: [
-    {
-      type: 'bridge',
-      bridge: STRETCHED.primary.bridge,
-      hairpinMode: true,
-      mtu: STRETCHED_MTU,
-      ipam: { type: 'berth', network: 'stretched' },
-    },
-  ],
-};
+export function conflist(variant: Variant): Readonly<Record<string, unknown>> {
+  const plugin =
+    variant === 'stretched'
+      ? { type: 'bridge', bridge: STRETCHED.primary.bridge, hairpinMode: true, mtu: STRETCHED_MTU }
+      : { type: 'ptp' };
+  return {
+    cniVersion: '1.1.0',
+    name: variant,
+    plugins: [{ ...plugin, ipam: { type: 'berth', network: variant } }],
+  };
+}
 
 /** Copies the main plugins to a node; a published node image has only some of them. */
 export async function copyPlugins(docker: Docker, node: string, plugins: string): Promise<void> {
-  for (const name of ['bridge', 'macvlan']) {
+  for (const name of ['bridge', 'macvlan', 'ptp']) {
     await docker.run(['cp', join(plugins, name), `${node}:/opt/cni/bin/${name}`]);
   }
 }
 
 /** Writes the cluster's network configuration on a node: whole, as the runtime reads it when it changes. */
-export async function configureCni(docker: Docker, node: string): Promise<void> {
+export async function configureCni(docker: Docker, node: string, variant: Variant): Promise<void> {
   const place = '/etc/cni/net.d/10-berth.conflist';
-  const text = JSON.stringify(CONFLIST, null, 2);
+  const text = JSON.stringify(conflist(variant), null, 2);
   await docker.shell(node, `cat >${place}.new && mv ${place}.new ${place}`, text);
 }

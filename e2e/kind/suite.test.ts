@@ -1,8 +1,11 @@
 /** The suite on a whole cluster, scenario by scenario; after each of them reservations are pod interfaces, exactly. */
 import { afterAll } from 'vitest';
-import { installation } from './testing/installation.ts';
+import { scale, workloads } from './testing/controllers.ts';
+import { nodeFailures, restarts } from './testing/disturbances.ts';
+import { installation, reinstallation } from './testing/installation.ts';
 import { primaryNetwork, secondaryNetworks } from './testing/networking.ts';
 import { allNotes } from './testing/notes.ts';
+import { routedVariant } from './testing/routed.ts';
 import { World } from './testing/world.ts';
 
 const world: World = await World.enter();
@@ -10,6 +13,12 @@ const world: World = await World.enter();
 installation(world);
 primaryNetwork(world);
 secondaryNetworks(world);
+workloads(world);
+scale(world);
+restarts(world);
+nodeFailures(world);
+routedVariant(world);
+reinstallation(world);
 
 afterAll(async () => {
   await world.api.close();

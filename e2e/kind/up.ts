@@ -42,7 +42,7 @@ async function prepareNodes(docker: Docker, programs: ClusterPrograms, progress:
   await settleAll(
     NODES.map(async (node) => {
       await copyPlugins(docker, node, programs.plugins);
-      await configureCni(docker, node);
+      await configureCni(docker, node, 'stretched');
     }),
   );
   await makeTestImages(docker, programs);

@@ -1,4 +1,4 @@
-/** Berth in the cluster: installed, rolled out, measured. */
+/** Berth in the cluster: installed, rolled out, measured, taken away. */
 import { join } from 'node:path';
 import { waitFor } from '../../harness/wait.ts';
 import { PATIENCE_MS, type World } from './world.ts';
@@ -7,7 +7,7 @@ const OVERLAY = join(import.meta.dirname, '../../../config/overlays/kind');
 const NAMESPACE = 'berth-system';
 
 /** The two programs. */
-const PROGRAMS = ['daemonset/berth-agent', 'deployment/berth-operator'] as const;
+export const PROGRAMS = ['daemonset/berth-agent', 'deployment/berth-operator'] as const;
 
 /** Applies everything, and waits until the API server knows the kinds; not until anything runs. */
 export async function applyBerth(world: World): Promise<void> {
@@ -22,6 +22,27 @@ export async function whenRolledOut(world: World): Promise<void> {
     const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
     await world.kubectl(['rollout', 'status', `--namespace=${NAMESPACE}`, program, timeout]);
   }
+}
+
+/** Restarts every pod of a program, as an upgrade does, and waits for the end. */
+export async function rollOut(world: World, program: (typeof PROGRAMS)[number]): Promise<void> {
+  await world.kubectl(['rollout', 'restart', `--namespace=${NAMESPACE}`, program]);
+  await world.kubectl([
+    'rollout',
+    'status',
+    `--namespace=${NAMESPACE}`,
+    program,
+    `--timeout=${PATIENCE_MS / 1000}s`,
+  ]);
+}
+
+/** Takes away all but the kinds and with them the reservations, and waits until the agents are gone. */
+export async function uninstallBerth(world: World): Promise<void> {
+  // One document for each object; those of the kinds themselves stay.
+  const rendered = (await world.kubectl(['kustomize', OVERLAY])).split(/^---$/m);
+  const removed = rendered.filter((document) => !/^kind: CustomResourceDefinition$/m.test(document));
+  const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
+  await world.kubectl(['delete', '--ignore-not-found', timeout, '--filename=-'], removed.join('---\n'));
 }
 
 /** Bytes of the working set (cgroup) of each container of Berth, by pod. */

@@ -1,14 +1,14 @@
-/** Scenarios: Berth and Multus are installed on a cluster without a pod network. */
+/** Scenarios: installed on a cluster without a pod network; and taken away under running pods, and installed again. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { waitFor } from '../../harness/wait.ts';
 import { MULTUS_IMAGE } from '../images.ts';
-import { applyBerth, whenNodesReady, whenRolledOut, workingSets } from './berth.ts';
-import { createPools, PRIMARY_POOLS } from './networks.ts';
+import { applyBerth, uninstallBerth, whenNodesReady, whenRolledOut } from './berth.ts';
+import { createPools, PRIMARY_POOLS, whenReachable } from './networks.ts';
 import { note } from './notes.ts';
 import { atRest } from './rest.ts';
-import { addressesOf, inNamespace, pod, whenReady } from './workloads.ts';
+import { addressesOf, inNamespace, pod, whenGone, whenReady } from './workloads.ts';
 import { PATIENCE_MS, type World } from './world.ts';
 
 const E2E = join(import.meta.dirname, '../..');
@@ -29,7 +29,7 @@ async function installMultus(world: World): Promise<void> {
   }
 }
 
-/** Installs Berth with its pools, and Multus. */
+/** Installs Berth with its pools, and Multus, on our own cluster. */
 export function installation(world: World): void {
   describe('installation', () => {
     test('a node becomes Ready, and a pod gets its addresses, soon after Berth is applied', async () => {
@@ -50,11 +50,44 @@ export function installation(world: World): void {
       const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
       await world.kubectl(['rollout', 'status', '--namespace=kube-system', 'deployment/coredns', timeout]);
       expect(await atRest(world)).toBeGreaterThanOrEqual(4);
-      for (const [name, bytes] of await workingSets(world))
-        note(`working set of ${name}: ${(bytes / 1e6).toFixed(0)} MB`);
     });
 
     test('Multus writes its configuration on every node', () => installMultus(world));
+  });
+}
+
+/** Takes Berth away while pods run. */
+export function reinstallation(world: World): void {
+  describe('uninstalling with pods running, and installing again', () => {
+    test('pods keep running and talking without Berth, and nothing is lost or given twice', async () => {
+      await inNamespace(world, 'reinstall', async (namespace) => {
+        const [one = '', two = ''] = world.workers;
+        const names = { stays: one, talks: two, leaves: two };
+        await world.apply(
+          Object.entries(names).map(([name, node]) => pod(name, { node })),
+          namespace,
+        );
+        const before = await whenReady(world, namespace, 3);
+        await uninstallBerth(world);
+        const [, stays, talks] = before;
+        if (stays === undefined || talks === undefined) throw new Error('three pods were Ready');
+        await whenReachable(world, talks, stays);
+        const leaving = world.kubectl(['delete', 'pod', 'leaves', `--namespace=${namespace}`]);
+        await applyBerth(world);
+        await whenRolledOut(world);
+        await leaving;
+        await whenNodesReady(world);
+        await world.apply([pod('new', { node: one })], namespace);
+        const after = await whenReady(world, namespace, 3);
+        const kept = after.filter(({ metadata }) => metadata.name !== 'new');
+        expect(addressesOf(kept)).toEqual(addressesOf([stays, talks]));
+        expect(new Set(addressesOf(after)).size).toBe(6);
+        await atRest(world);
+        await world.kubectl(['delete', 'pods', '--all', `--namespace=${namespace}`]);
+        await whenGone(world, namespace);
+      });
+      await atRest(world);
+    });
   });
 }
 

@@ -1,11 +1,11 @@
 /** Pools and networks that the suite uses, and reaching pods over them. */
 import type { IPPoolSpec } from '../../../crds/types.ts';
 import { waitFor } from '../../harness/wait.ts';
-import { STRETCHED, STRETCHED_MTU } from '../network.ts';
+import { routedSubnets, STRETCHED, STRETCHED_MTU } from '../network.ts';
 import { inPod } from './workloads.ts';
 import { PATIENCE_MS, type TestPod, type World } from './world.ts';
 
-/** Pools of the cluster's own network: its defaults. */
+/** Pools of the cluster's own network in its stretched variant: the defaults of the network. */
 export const PRIMARY_POOLS: Readonly<Record<string, IPPoolSpec>> = {
   'stretched-v4': {
     network: 'stretched',
@@ -34,6 +34,31 @@ export const SECONDARY_POOLS: Readonly<Record<string, IPPoolSpec>> = {
   'macvlan-v4': { network: 'macvlan', subnet: '10.67.0.0/16', ranges: ['10.67.1.0/24'], cooldown: '5s' },
   'macvlan-v6': { network: 'macvlan', subnet: 'fd00:67::/64', ranges: ['fd00:67::1:0/112'], cooldown: '5s' },
 };
+
+/** Pools of a node in the routed variant of the cluster's own network. */
+export function routedPools(node: string, index: number): Readonly<Record<string, IPPoolSpec>> {
+  const { v4, v6 } = routedSubnets(index);
+  const common = {
+    network: 'routed',
+    default: true,
+    cooldown: '5s',
+    nodeSelector: { matchLabels: { 'kubernetes.io/hostname': node } },
+  };
+  return {
+    [`routed-v4-${index}`]: {
+      ...common,
+      subnet: v4,
+      gateway: v4.replace('.0/24', '.1'),
+      routes: [{ dst: '0.0.0.0/0' }],
+    },
+    [`routed-v6-${index}`]: {
+      ...common,
+      subnet: v6,
+      gateway: v6.replace('::/64', '::1'),
+      routes: [{ dst: '::/0' }],
+    },
+  };
+}
 
 /** Creates pools, and waits until each is Ready. */
 export async function createPools(world: World, pools: Readonly<Record<string, IPPoolSpec>>): Promise<void> {

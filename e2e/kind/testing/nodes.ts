@@ -1,5 +1,6 @@
 /** Acting on the machines behind Node objects. */
 import type { Docker } from '../docker.ts';
+import { nodeAddresses, stretch } from '../network.ts';
 
 /** Nodes that are containers. */
 export class DockerNodes {
@@ -15,5 +16,11 @@ export class DockerNodes {
   /** Runs a shell line on a node, as root, and gives what it says. */
   shell(node: string, line: string): Promise<string> {
     return this.#docker.shell(node, line);
+  }
+  /** Restarts the machine, without a word to its pods. */
+  async reboot(node: string): Promise<void> {
+    await this.#docker.run(['restart', node]);
+    // Routes and bridges were lost, and the address may be another one.
+    await stretch(this.#docker, await nodeAddresses(this.#docker, this.names));
   }
 }

@@ -4,7 +4,7 @@ import { POD_IMAGE } from '../images.ts';
 import { type Manifest, PATIENCE_MS, type TestPod, testPods, type World } from './world.ts';
 
 /** A PodTemplateSpec. */
-interface PodTemplate {
+export interface PodTemplate {
   readonly metadata: Manifest;
   readonly spec: Manifest;
 }
@@ -15,13 +15,17 @@ export interface PodOptions {
   readonly annotations?: Readonly<Record<string, string>>;
   /** Bound to this node past the scheduler. */
   readonly node?: string;
+  /** What busybox runs; absent: it serves its own name at port 8080, over IPv4 and IPv6. */
+  readonly command?: readonly string[];
+  readonly restartPolicy?: 'Always' | 'Never' | 'OnFailure';
+  /** More of the pod's spec. */
+  readonly spec?: Manifest;
 }
 
-/** Its own name at port 8080, over IPv4 and IPv6. */
 const SERVE = ['busybox', 'httpd', '-f', '-p', '8080', '-h', '/etc'];
 
 /** The metadata and spec of a pod, for a template. */
-function template(options: PodOptions = {}): PodTemplate {
+export function template(options: PodOptions = {}): PodTemplate {
   return {
     metadata: { labels: options.labels ?? {}, annotations: options.annotations ?? {} },
     spec: {
@@ -29,15 +33,17 @@ function template(options: PodOptions = {}): PodTemplate {
       terminationGracePeriodSeconds: 1,
       automountServiceAccountToken: false,
       enableServiceLinks: false,
+      restartPolicy: options.restartPolicy ?? 'Always',
       ...(options.node === undefined ? {} : { nodeName: options.node }),
       containers: [
         {
           name: 'main',
           image: POD_IMAGE,
           imagePullPolicy: 'IfNotPresent',
-          command: SERVE,
+          command: options.command ?? SERVE,
         },
       ],
+      ...options.spec,
     },
   };
 }
@@ -48,9 +54,9 @@ export function pod(name: string, options: PodOptions = {}): Manifest {
   return { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name }, spec };
 }
 
-/** A Deployment or StatefulSet whose pods have the label `app: <name>`. */
+/** A Deployment, StatefulSet or DaemonSet whose pods have the label `app: <name>`. */
 export function controller(
-  kind: 'Deployment' | 'StatefulSet',
+  kind: 'Deployment' | 'StatefulSet' | 'DaemonSet',
   name: string,
   options: PodOptions & { readonly replicas?: number } = {},
 ): Manifest {
@@ -61,7 +67,7 @@ export function controller(
     metadata: { name },
     spec: {
       selector: { matchLabels: { app: name } },
-      replicas: options.replicas ?? 1,
+      ...(kind === 'DaemonSet' ? {} : { replicas: options.replicas ?? 1 }),
       ...(kind === 'StatefulSet' ? { serviceName: name, podManagementPolicy: 'Parallel' } : {}),
       template: template({ ...options, labels }),
     },
@@ -69,17 +75,22 @@ export function controller(
 }
 
 /** Whether the pod's containers are all ready. */
-function isReady({ status }: TestPod): boolean {
+export function isReady({ status }: TestPod): boolean {
   return (status?.conditions ?? []).some(({ type, status: is }) => type === 'Ready' && is === 'True');
 }
 
 /** Waits until exactly `count` pods are there, all Ready. @returns them, by name */
-export async function whenReady(world: World, namespace: string, count: number): Promise<TestPod[]> {
+export async function whenReady(
+  world: World,
+  namespace: string,
+  count: number,
+  selector?: string,
+): Promise<TestPod[]> {
   let found: TestPod[] = [];
   await waitFor(
     `${count} pods are Ready in ${namespace}`,
     async () => {
-      found = await world.pods(namespace);
+      found = await world.pods(namespace, selector);
       return found.length === count && found.every(isReady);
     },
     {

@@ -102,8 +102,9 @@ export class World {
   }
 
   /** Pods of a namespace that are not being deleted. */
-  async pods(namespace: string): Promise<TestPod[]> {
-    const { items } = await this.api.list(testPods, { namespace });
+  async pods(namespace: string, labelSelector?: string): Promise<TestPod[]> {
+    const selector = labelSelector === undefined ? {} : { labelSelector };
+    const { items } = await this.api.list(testPods, { namespace, ...selector });
     return items.filter(({ metadata }) => metadata.deletionTimestamp === undefined);
   }
 
@@ -115,7 +116,7 @@ export class World {
 }
 
 /** The socket of our own daemon; undefined if the machine's own runs the nodes. */
-async function ownSocket(): Promise<string | undefined> {
+export async function ownSocket(): Promise<string | undefined> {
   const record = await readRecord();
   return record?.foreign === true ? undefined : places.socket;
 }
