@@ -1,7 +1,9 @@
 /**
  * `make e2e`: a cluster, the suite on it, and everything removed again.
  *
- * E2E_KUBERNETES is the version of the node image to pull, such as 1.34; E2E_NODE_IMAGE names any other image.
+ * - E2E_KUBECONFIG runs the suite on a cluster of your own, with Berth, Multus and the suite's image (E2E_IMAGE) in it.
+ * - E2E_KUBERNETES is the version of the node image to pull, such as 1.34; E2E_NODE_IMAGE is an image of another one.
+ * - E2E_MASTER is the nodes' interface for macvlan, eth0 unless set.
  */
 import { spawn } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
@@ -19,10 +21,10 @@ import { bringUp } from './up.ts';
 const ROOT = join(import.meta.dirname, '../..');
 
 /** Runs the suite. @returns its exit status */
-function runSuite(): Promise<number> {
+function runSuite(kubeconfig: string): Promise<number> {
   return new Promise((resolve, reject) => {
     const args = [join(ROOT, 'hack/test.ts'), '--project', 'kind', ...process.argv.slice(2)];
-    const env = clusterEnvironment(places.kubeconfig);
+    const env = clusterEnvironment(kubeconfig);
     const child = spawn(process.execPath, args, { cwd: ROOT, env, stdio: 'inherit' });
     child.on('error', reject);
     child.on('close', (code) => resolve(code ?? 1));
@@ -39,7 +41,7 @@ async function keepLogs(): Promise<void> {
   console.log(`Logs of nodes and pods: ${directory}`);
 }
 
-async function upTestDown(): Promise<number> {
+async function onOwnCluster(): Promise<number> {
   const progress = terminalProgress();
   const start = performance.now();
   const stop = (signal: NodeJS.Signals): void => {
@@ -53,7 +55,7 @@ async function upTestDown(): Promise<number> {
     await bringUp(progress);
     const up = performance.now();
     console.log(`The cluster is up after ${formatElapsed(up - start)}.`);
-    code = await runSuite();
+    code = await runSuite(places.kubeconfig);
     console.log(`The suite took ${formatElapsed(performance.now() - up)}.`);
     if (code !== 0) await keepLogs();
   } finally {
@@ -63,6 +65,10 @@ async function upTestDown(): Promise<number> {
   return code;
 }
 
-process.exitCode = await withLock(NAME, upTestDown, () =>
-  console.log('Waiting for another `make e2e` to end.'),
-);
+async function main(): Promise<number> {
+  const given = process.env['E2E_KUBECONFIG'];
+  if (given !== undefined && given !== '') return runSuite(given);
+  return withLock(NAME, onOwnCluster, () => console.log('Waiting for another `make e2e` to end.'));
+}
+
+process.exitCode = await main();

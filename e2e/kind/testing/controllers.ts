@@ -1,7 +1,6 @@
 /** Scenarios: whatever makes pods and takes them away again. */
 import { describe, expect, test } from 'vitest';
 import { waitFor } from '../../harness/wait.ts';
-import { POD_IMAGE } from '../images.ts';
 import { workingSets } from './berth.ts';
 import { note } from './notes.ts';
 import { atRest, interfaces } from './rest.ts';
@@ -10,17 +9,23 @@ import { PATIENCE_MS, type World } from './world.ts';
 
 const TRUE = ['busybox', 'true'];
 
+/** Annotations of an ordinary pod: on a cluster whose own network is not Berth's it gets a secondary one. */
+export function ordinary(world: World): Readonly<Record<string, string>> {
+  return world.own ? {} : { 'k8s.v1.cni.cncf.io/networks': 'default/bridge' };
+}
+
 /** Every kind of workload at once. */
 export function workloads(world: World): void {
   describe('workloads', () => {
     test('Deployment, StatefulSet, DaemonSet and bare pod, through a rolling update', async () => {
       await inNamespace(world, 'workloads', async (namespace) => {
+        const annotations = ordinary(world);
         await world.apply(
           [
-            controller('Deployment', 'deployment', { replicas: 4 }),
-            controller('StatefulSet', 'set', { replicas: 3 }),
-            controller('DaemonSet', 'daemons'),
-            pod('bare'),
+            controller(world, 'Deployment', 'deployment', { replicas: 4, annotations }),
+            controller(world, 'StatefulSet', 'set', { replicas: 3, annotations }),
+            controller(world, 'DaemonSet', 'daemons', { annotations }),
+            pod(world, 'bare', { annotations }),
           ],
           namespace,
         );
@@ -42,11 +47,12 @@ export function workloads(world: World): void {
 
     test('a Job’s and a CronJob’s pods give their addresses back when they complete, not when they are deleted', async () => {
       await inNamespace(world, 'jobs', async (namespace) => {
+        const annotations = ordinary(world);
         const before = (await interfaces(world)).length;
         const job = {
           completions: 4,
           parallelism: 2,
-          template: template({ restartPolicy: 'Never', command: TRUE }),
+          template: template(world, { annotations, restartPolicy: 'Never', command: TRUE }),
         };
         await world.apply(
           [
@@ -85,8 +91,10 @@ export function workloads(world: World): void {
 
     test('pods that are deleted by force, and pods that the kubelet evicts, leave no address behind', async () => {
       await inNamespace(world, 'evicted', async (namespace) => {
+        const annotations = ordinary(world);
         const before = (await interfaces(world)).length;
         const glutton = {
+          annotations,
           restartPolicy: 'Never',
           // More than its volume may have: the kubelet evicts it.
           spec: {
@@ -94,7 +102,7 @@ export function workloads(world: World): void {
             containers: [
               {
                 name: 'main',
-                image: POD_IMAGE,
+                image: world.image,
                 imagePullPolicy: 'IfNotPresent',
                 command: [
                   'sh',
@@ -108,8 +116,10 @@ export function workloads(world: World): void {
         } as const;
         await world.apply(
           [
-            pod('glutton', glutton),
-            ...[1, 2, 3, 4].map((number) => pod(`forced-${number}`, { labels: { app: 'forced' } })),
+            pod(world, 'glutton', glutton),
+            ...[1, 2, 3, 4].map((number) =>
+              pod(world, `forced-${number}`, { annotations, labels: { app: 'forced' } }),
+            ),
           ],
           namespace,
         );
@@ -141,10 +151,11 @@ export function scale(world: World): void {
     test('from 0 to 100 pods and back, twice: all Running, each address once', async () => {
       await inNamespace(world, 'scale', async (namespace) => {
         const before = (await interfaces(world)).length;
+        const annotations = ordinary(world);
         // All nodes: no more than 110 pods fit on one.
         const spec = { tolerations: [{ operator: 'Exists' }] };
-        const options = { replicas: 0, spec };
-        await world.apply([controller('Deployment', 'many', options)], namespace);
+        const options = { replicas: 0, annotations, spec };
+        await world.apply([controller(world, 'Deployment', 'many', options)], namespace);
         for (const round of [1, 2]) {
           const start = performance.now();
           await world.kubectl(['scale', 'deployment/many', '--replicas=100', `--namespace=${namespace}`]);

@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { settleAll } from '../../controlplane/assets.ts';
 import { RunError } from '../../controlplane/run.ts';
 import { waitFor } from '../../harness/wait.ts';
-import { NODES } from '../cluster.ts';
 import { rollOut, whenNodesReady } from './berth.ts';
+import { ordinary } from './controllers.ts';
 import { atRest } from './rest.ts';
 import { controller, inNamespace, pod, whenReady } from './workloads.ts';
 import { PATIENCE_MS, type World } from './world.ts';
@@ -18,7 +18,8 @@ const API_SERVER_DOWN =
 /** Runs `body` while pods come and go all the time, and then looks that all of them are there. */
 async function duringChurn(world: World, name: string, body: () => Promise<void>): Promise<void> {
   await inNamespace(world, name, async (namespace) => {
-    await world.apply([controller('Deployment', 'churn', { replicas: 10 })], namespace);
+    const annotations = ordinary(world);
+    await world.apply([controller(world, 'Deployment', 'churn', { replicas: 10, annotations })], namespace);
     await whenReady(world, namespace, 10);
     let going = true;
     const churn = async (): Promise<void> => {
@@ -80,7 +81,8 @@ export function restarts(world: World): void {
 
     test('API server and etcd are killed', () =>
       duringChurn(world, 'control-plane', async () => {
-        const [node] = NODES;
+        const node = world.nodes.names.find((name) => !world.workers.includes(name));
+        if (node === undefined) throw new Error('no node is a control plane');
         for (const program of ['kube-apiserver', 'etcd']) {
           await world.nodes.shell(node, `kill -KILL $(pidof ${program})`);
           await whenApiServerAnswers(world);
@@ -98,7 +100,7 @@ export function nodeFailures(world: World): void {
         const [node = ''] = world.workers;
         await world.nodes.shell(node, `mv ${BINARY} ${BINARY}.away`);
         try {
-          await world.apply([pod('waits', { node })], namespace);
+          await world.apply([pod(world, 'waits', { node, annotations: ordinary(world) })], namespace);
           await waitFor(
             'the kubelet says that the sandbox can not be made',
             async () => {
@@ -119,7 +121,11 @@ export function nodeFailures(world: World): void {
 
     test('a node is drained: its pods get addresses elsewhere, and theirs are free again', async () => {
       await inNamespace(world, 'drain', async (namespace) => {
-        await world.apply([controller('Deployment', 'moves', { replicas: 10 })], namespace);
+        const annotations = ordinary(world);
+        await world.apply(
+          [controller(world, 'Deployment', 'moves', { replicas: 10, annotations })],
+          namespace,
+        );
         await whenReady(world, namespace, 10);
         const node = world.workers.at(-1) ?? '';
         const flags = ['--ignore-daemonsets', '--delete-emptydir-data', '--force'];
@@ -137,7 +143,11 @@ export function nodeFailures(world: World): void {
 
     test('a node is rebooted without a word: its pods come back, and each has the address that it says', async () => {
       await inNamespace(world, 'reboot', async (namespace) => {
-        await world.apply([controller('Deployment', 'returns', { replicas: 6 })], namespace);
+        const annotations = ordinary(world);
+        await world.apply(
+          [controller(world, 'Deployment', 'returns', { replicas: 6, annotations })],
+          namespace,
+        );
         await whenReady(world, namespace, 6);
         const node = world.workers.at(-1) ?? '';
         await world.nodes.reboot(node);

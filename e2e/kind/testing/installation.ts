@@ -37,7 +37,7 @@ export function installation(world: World): void {
       await applyBerth(world);
       await createPools(world, PRIMARY_POOLS);
       await inNamespace(world, 'first', async (namespace) => {
-        await world.apply([pod('first')], namespace);
+        await world.apply([pod(world, 'first')], namespace);
         const [first] = await whenReady(world, namespace, 1);
         note(`from installing to the first pod with a Berth address: ${seconds(start)} s`);
         expect(addressesOf(first === undefined ? [] : [first])).toHaveLength(2);
@@ -64,7 +64,7 @@ export function reinstallation(world: World): void {
         const [one = '', two = ''] = world.workers;
         const names = { stays: one, talks: two, leaves: two };
         await world.apply(
-          Object.entries(names).map(([name, node]) => pod(name, { node })),
+          Object.entries(names).map(([name, node]) => pod(world, name, { node })),
           namespace,
         );
         const before = await whenReady(world, namespace, 3);
@@ -77,7 +77,7 @@ export function reinstallation(world: World): void {
         await whenRolledOut(world);
         await leaving;
         await whenNodesReady(world);
-        await world.apply([pod('new', { node: one })], namespace);
+        await world.apply([pod(world, 'new', { node: one })], namespace);
         const after = await whenReady(world, namespace, 3);
         const kept = after.filter(({ metadata }) => metadata.name !== 'new');
         expect(addressesOf(kept)).toEqual(addressesOf([stays, talks]));

@@ -69,7 +69,7 @@ export async function createPools(world: World, pools: Readonly<Record<string, I
 export async function createAttachmentDefinitions(world: World): Promise<void> {
   const plugins = {
     bridge: { type: 'bridge', bridge: STRETCHED.secondary.bridge, mtu: STRETCHED_MTU },
-    macvlan: { type: 'macvlan', master: 'eth0', mode: 'bridge' },
+    macvlan: { type: 'macvlan', master: process.env['E2E_MASTER'] ?? 'eth0', mode: 'bridge' },
   };
   await world.apply(
     Object.entries(plugins).map(([name, plugin]) => ({
@@ -86,6 +86,27 @@ export async function createAttachmentDefinitions(world: World): Promise<void> {
       },
     })),
   );
+}
+
+/** Takes away what the suite has made on a cluster that stays. */
+export async function removeNetworks(world: World): Promise<void> {
+  const gone = ['--ignore-not-found', '--timeout=120s'];
+  await world.kubectl([
+    'delete',
+    'network-attachment-definitions',
+    'bridge',
+    'macvlan',
+    '--namespace=default',
+    ...gone,
+  ]);
+  await world.kubectl(['delete', 'ippools', ...Object.keys(SECONDARY_POOLS), ...gone]);
+  await world.kubectl([
+    'delete',
+    'pods',
+    '--selector=app=berth-e2e-node',
+    '--namespace=kube-system',
+    ...gone,
+  ]);
 }
 
 /** The annotation that gives a pod both secondary networks: `net1` is the bridge, `net2` macvlan. */

@@ -1,10 +1,20 @@
-/** Acting on the machines behind Node objects. */
+/** Acting on the machines behind Node objects: as root, in the node's own namespaces. */
+import { waitFor } from '../../harness/wait.ts';
 import type { Docker } from '../docker.ts';
 import { nodeAddresses, stretch } from '../network.ts';
 
-/** Nodes that are containers. */
-export class DockerNodes {
+/** The nodes of a cluster. */
+export interface Nodes {
   /** All of them, sorted. */
+  readonly names: readonly string[];
+  /** Runs a shell line on a node and gives what it says. */
+  shell(node: string, line: string): Promise<string>;
+  /** Restarts the machine, without a word to its pods. */
+  reboot(node: string): Promise<void>;
+}
+
+/** Nodes that are containers. */
+export class DockerNodes implements Nodes {
   readonly names: readonly string[];
   readonly #docker: Docker;
 
@@ -13,14 +23,86 @@ export class DockerNodes {
     this.names = names;
   }
 
-  /** Runs a shell line on a node, as root, and gives what it says. */
   shell(node: string, line: string): Promise<string> {
     return this.#docker.shell(node, line);
   }
-  /** Restarts the machine, without a word to its pods. */
+
   async reboot(node: string): Promise<void> {
     await this.#docker.run(['restart', node]);
     // Routes and bridges were lost, and the address may be another one.
     await stretch(this.#docker, await nodeAddresses(this.#docker, this.names));
+  }
+}
+
+/** Nodes of which nothing is known but that they run pods: a privileged pod on each enters its first process. */
+export class PodNodes implements Nodes {
+  readonly names: readonly string[];
+  readonly #kubectl: (args: readonly string[], input?: string) => Promise<string>;
+  readonly #image: string;
+  readonly #ready = new Map<string, Promise<string>>();
+
+  constructor(
+    kubectl: (args: readonly string[], input?: string) => Promise<string>,
+    names: readonly string[],
+    image: string,
+  ) {
+    this.#kubectl = kubectl;
+    this.names = names;
+    this.#image = image;
+  }
+
+  async shell(node: string, line: string): Promise<string> {
+    let ready = this.#ready.get(node);
+    if (ready === undefined) {
+      ready = this.#start(node);
+      this.#ready.set(node, ready);
+    }
+    const enter = ['nsenter', '--target', '1', '--mount', '--net', '--ipc', '--uts', '--', 'sh', '-ec', line];
+    return this.#kubectl(['exec', '--namespace=kube-system', await ready, '--', 'busybox', ...enter]);
+  }
+
+  async reboot(node: string): Promise<void> {
+    const before = await this.shell(node, 'cat /proc/sys/kernel/random/boot_id');
+    // Detached, as the connection does not survive it.
+    await this.shell(node, 'nohup sh -c "sleep 1; systemctl reboot" >/dev/null 2>&1 &');
+    await waitFor(
+      `${node} has restarted`,
+      async () => (await this.shell(node, 'cat /proc/sys/kernel/random/boot_id')) !== before,
+      { timeoutMs: 600_000, everyMs: 2_000 },
+    );
+  }
+
+  async #start(node: string): Promise<string> {
+    const name = `berth-e2e-${node}`;
+    const pod = {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name, namespace: 'kube-system', labels: { app: 'berth-e2e-node' } },
+      spec: {
+        nodeName: node,
+        hostPID: true,
+        hostNetwork: true,
+        terminationGracePeriodSeconds: 1,
+        tolerations: [{ operator: 'Exists' }],
+        containers: [
+          {
+            name: 'main',
+            image: this.#image,
+            imagePullPolicy: 'IfNotPresent',
+            command: ['busybox', 'sleep', '1000000'],
+            securityContext: { privileged: true },
+          },
+        ],
+      },
+    };
+    await this.#kubectl(['apply', '--filename=-'], JSON.stringify(pod));
+    await this.#kubectl([
+      'wait',
+      '--namespace=kube-system',
+      '--for=condition=Ready',
+      `pod/${name}`,
+      '--timeout=120s',
+    ]);
+    return name;
   }
 }

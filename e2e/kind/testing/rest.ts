@@ -51,7 +51,8 @@ function difference(of: readonly string[], than: readonly string[]): string[] {
 async function strangers(world: World): Promise<string[]> {
   const owners = new Map((await world.bound()).map(({ spec }) => [spec.address, spec.owner?.uid]));
   const { items } = await world.api.list(testPods);
-  const ours = (pod: TestPod): boolean => pod.spec?.hostNetwork !== true && pod.status?.phase === 'Running';
+  const ours = (pod: TestPod): boolean =>
+    world.own && pod.spec?.hostNetwork !== true && pod.status?.phase === 'Running';
   return items
     .filter(ours)
     .flatMap(({ metadata, status }) =>

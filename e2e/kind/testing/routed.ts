@@ -32,7 +32,7 @@ export function routedVariant(world: World): void {
       await change(world, docker, 'routed');
       try {
         await inNamespace(world, 'routed', async (namespace) => {
-          await world.apply([controller('Deployment', 'routed', { replicas: 20 })], namespace);
+          await world.apply([controller(world, 'Deployment', 'routed', { replicas: 20 })], namespace);
           const pods = await whenReady(world, namespace, 20);
           expect(new Set(addressesOf(pods)).size).toBe(40);
           for (const pod of pods) {

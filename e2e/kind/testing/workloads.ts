@@ -1,13 +1,6 @@
 /** Pods and what makes them, as small as they can be; waiting until they are what they should be. */
 import { waitFor } from '../../harness/wait.ts';
-import { POD_IMAGE } from '../images.ts';
 import { type Manifest, PATIENCE_MS, type TestPod, testPods, type World } from './world.ts';
-
-/** A PodTemplateSpec. */
-export interface PodTemplate {
-  readonly metadata: Manifest;
-  readonly spec: Manifest;
-}
 
 /** What a pod is made of. */
 export interface PodOptions {
@@ -25,7 +18,7 @@ export interface PodOptions {
 const SERVE = ['busybox', 'httpd', '-f', '-p', '8080', '-h', '/etc'];
 
 /** The metadata and spec of a pod, for a template. */
-export function template(options: PodOptions = {}): PodTemplate {
+export function template(world: World, options: PodOptions = {}): Manifest {
   return {
     metadata: { labels: options.labels ?? {}, annotations: options.annotations ?? {} },
     spec: {
@@ -38,7 +31,7 @@ export function template(options: PodOptions = {}): PodTemplate {
       containers: [
         {
           name: 'main',
-          image: POD_IMAGE,
+          image: world.image,
           imagePullPolicy: 'IfNotPresent',
           command: options.command ?? SERVE,
         },
@@ -49,13 +42,14 @@ export function template(options: PodOptions = {}): PodTemplate {
 }
 
 /** A bare pod. */
-export function pod(name: string, options: PodOptions = {}): Manifest {
-  const { metadata, spec } = template(options);
+export function pod(world: World, name: string, options: PodOptions = {}): Manifest {
+  const { metadata, spec } = template(world, options) as { metadata: Manifest; spec: Manifest };
   return { apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, name }, spec };
 }
 
 /** A Deployment, StatefulSet or DaemonSet whose pods have the label `app: <name>`. */
 export function controller(
+  world: World,
   kind: 'Deployment' | 'StatefulSet' | 'DaemonSet',
   name: string,
   options: PodOptions & { readonly replicas?: number } = {},
@@ -69,7 +63,7 @@ export function controller(
       selector: { matchLabels: { app: name } },
       ...(kind === 'DaemonSet' ? {} : { replicas: options.replicas ?? 1 }),
       ...(kind === 'StatefulSet' ? { serviceName: name, podManagementPolicy: 'Parallel' } : {}),
-      template: template({ ...options, labels }),
+      template: template(world, { ...options, labels }),
     },
   };
 }

@@ -1,4 +1,4 @@
-/** The cluster that the suite runs on, as its scenarios see it. */
+/** The cluster that the suite runs on, as its scenarios see it: ours, or one that E2E_KUBECONFIG names. */
 import { readFile } from 'node:fs/promises';
 import { ipPools, ipReservations } from '../../../crds/resources.ts';
 import type { IPPoolSpec, IPReservation } from '../../../crds/types.ts';
@@ -8,11 +8,12 @@ import { nodes as nodeResource } from '../../../kube/core.ts';
 import { resolveAssets } from '../../controlplane/assets.ts';
 import { run } from '../../controlplane/run.ts';
 import { waitFor } from '../../harness/wait.ts';
-import { clusterEnvironment, NODES } from '../cluster.ts';
+import { clusterEnvironment } from '../cluster.ts';
 import { Docker } from '../docker.ts';
+import { POD_IMAGE } from '../images.ts';
 import { places } from '../places.ts';
 import { readRecord } from '../record.ts';
-import { DockerNodes } from './nodes.ts';
+import { DockerNodes, type Nodes, PodNodes } from './nodes.ts';
 
 /** A pod as the suite looks at it. */
 export interface TestPod extends KubeObject {
@@ -43,21 +44,34 @@ export type Manifest = Readonly<Record<string, unknown>>;
 /** The cluster. */
 export class World {
   readonly api: RestApi;
-  readonly nodes: DockerNodes;
+  readonly kubeconfig: string;
+  readonly nodes: Nodes;
   /** Names of nodes that take ordinary pods, sorted. */
   readonly workers: readonly string[];
+  /** True: ours, with Berth as the IPAM of pods' own network, and installed by the suite. */
+  readonly own: boolean;
+  /** What the suite's pods run. */
+  readonly image: string;
   readonly #kubectl: string;
 
-  private constructor(parts: Pick<World, 'api' | 'nodes' | 'workers'>, kubectl: string) {
+  private constructor(
+    parts: Pick<World, 'api' | 'kubeconfig' | 'nodes' | 'workers' | 'own' | 'image'>,
+    kubectl: string,
+  ) {
     this.api = parts.api;
+    this.kubeconfig = parts.kubeconfig;
     this.nodes = parts.nodes;
     this.workers = parts.workers;
+    this.own = parts.own;
+    this.image = parts.image;
     this.#kubectl = kubectl;
   }
 
   /** Connects to the cluster. @throws Error that says how to make one */
   static async enter(): Promise<World> {
-    const { kubeconfig } = places;
+    const given = process.env['E2E_KUBECONFIG'];
+    const own = given === undefined || given === '';
+    const kubeconfig = own ? places.kubeconfig : given;
     try {
       await readFile(kubeconfig);
     } catch (error) {
@@ -65,20 +79,31 @@ export class World {
         cause: error,
       });
     }
+    const image = process.env['E2E_IMAGE'] ?? POD_IMAGE;
     const { kubectl } = await resolveAssets();
     const api = await connect({ kubeconfig, userAgent: 'berth-e2e' });
     const { items } = await api.list(nodeResource);
+    const workers = items
+      .filter(
+        ({ spec }) =>
+          !(spec?.taints ?? []).some(({ key }) => key === 'node-role.kubernetes.io/control-plane'),
+      )
+      .map(({ metadata }) => metadata.name ?? '')
+      .toSorted();
+    if (workers.length < 2)
+      throw new Error(`the suite needs two nodes that take pods; there is ${workers.join()}`);
+    const kubectlRun = (args: readonly string[], input?: string): Promise<string> =>
+      runKubectl(kubectl, kubeconfig, args, input);
     const names = items.map(({ metadata }) => metadata.name ?? '').toSorted();
-    const [controlPlane] = NODES;
-    const workers = names.filter((name) => name !== controlPlane);
-    const nodes = new DockerNodes(new Docker(await ownSocket()), names);
-    return new World({ api, nodes, workers }, kubectl);
+    const nodes = own
+      ? new DockerNodes(new Docker(await ownSocket()), names)
+      : new PodNodes(kubectlRun, names, image);
+    return new World({ api, kubeconfig, nodes, workers, own, image }, kubectl);
   }
 
   /** Runs kubectl. @throws RunError with the end of what it said */
   kubectl(args: readonly string[], input?: string): Promise<string> {
-    const env = clusterEnvironment(places.kubeconfig);
-    return run(this.#kubectl, args, input === undefined ? { env } : { env, input });
+    return runKubectl(this.#kubectl, this.kubeconfig, args, input);
   }
 
   /** Applies manifests, in a namespace if one is given. */
@@ -119,4 +144,14 @@ export class World {
 export async function ownSocket(): Promise<string | undefined> {
   const record = await readRecord();
   return record?.foreign === true ? undefined : places.socket;
+}
+
+function runKubectl(
+  program: string,
+  kubeconfig: string,
+  args: readonly string[],
+  input?: string,
+): Promise<string> {
+  const env = clusterEnvironment(kubeconfig);
+  return run(program, args, input === undefined ? { env } : { env, input });
 }
