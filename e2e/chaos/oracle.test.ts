@@ -10,7 +10,7 @@ import { differences, judge, NOTICE_MS, type Restore } from './oracle.ts';
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ name: 'oracle' });
+  cluster = await startCluster({ name: 'oracle', nodes: ['node-1', 'node-2'] });
   await cluster.createPool('blue', { subnet: '10.1.0.0/24', cooldown: '0s' });
   await cluster.createPool('resting', { subnet: '10.2.0.0/24', cooldown: '1h' });
 });
@@ -25,7 +25,7 @@ async function oneLivePod(name: string): Promise<{ ledger: Ledger; pod: TestPod;
 }
 
 async function add(ledger: Ledger, pod: TestPod, ip?: string): Promise<Attachment> {
-  const agent = cluster.agent('node-1');
+  const agent = cluster.agent(pod.node);
   const call = podCall('ADD', pod, agent.ipam({ pools: ['blue'] }), {
     ...(ip !== undefined && { config: { args: { cni: { ips: [ip] } } } }),
   });
@@ -55,7 +55,7 @@ test('what is as it must be is not complained about', async () => {
 test('an address that two pods have is a duplicate, and a loss', async () => {
   const { ledger, attachment } = await oneLivePod('victim');
   const [address = ''] = attachment.addresses;
-  // As a bug would that deletes by name: the agent does not know that its reservation is gone.
+  // As a bug would that deletes by name: no agent knows that the reservation is gone, and another one gives the address.
   await cluster.api.delete(ipReservations, { name: named(await cluster.reservations(), address) });
   const auditor = new Auditor({
     cluster,
@@ -67,7 +67,7 @@ test('an address that two pods have is a duplicate, and a loss', async () => {
   });
   await auditor.look();
   expect(auditor.lost).toEqual([expect.stringContaining(address)]);
-  await add(ledger, await cluster.createPod('node-1', 'thief'), address);
+  await add(ledger, await cluster.createPod('node-2', 'thief'), address);
   expect(ledger.overlaps).toHaveLength(1);
   const { forbidden } = judge({ overlaps: ledger.overlaps, restores: [], events: [], conflictsOn: () => 0 });
   expect(forbidden).toEqual([expect.stringMatching(new RegExp(`^${address}: .*victim.*thief`))]);
