@@ -147,6 +147,13 @@ describe('the request', () => {
   });
 });
 
+test.each(['CHECK', 'GC', 'STATUS'])(
+  'without cniVersion %s is refused in 0.1.0, which has no such verb',
+  async (verb) => {
+    expect(errorOf(await call(verb, '{"name":"n"}'))).toMatchObject({ code: 1, cniVersion: '0.1.0' });
+  },
+);
+
 describe('VERSION, STATUS and input that cannot be decoded are answered without the agent', () => {
   test.each(SUPPORTED_VERSIONS)('VERSION in %s', async (cniVersion) => {
     const answer = await call('VERSION', JSON.stringify({ cniVersion }));

@@ -41,8 +41,9 @@ export async function answerCall(
   if (typeof input === 'string') return p.errorAnswer(undefined, p.ErrorCode.decodingFailure, input);
   if (command === 'VERSION') return p.versionAnswer(given);
   const mismatch = p.versionProblem(version, command);
-  if (mismatch !== undefined) return p.errorAnswer(given, p.ErrorCode.incompatibleVersion, mismatch);
+  // In errors, too: a configuration without a version is one of 0.1.0.
   const cniVersion = given || p.IMPLIED_VERSION;
+  if (mismatch !== undefined) return p.errorAnswer(cniVersion, p.ErrorCode.incompatibleVersion, mismatch);
   const paths = p.agentPaths(input['ipam']);
   if (typeof paths === 'string') return p.errorAnswer(cniVersion, p.ErrorCode.invalidConfig, paths);
   const deletes = p.deletesDir(paths.stateDir);
