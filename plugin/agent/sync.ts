@@ -162,10 +162,11 @@ export class NodeSync {
     const isContested = lives.some(
       ({ live }) => live?.spec.state === 'Bound' && !isOwnedBy(live.spec, owner),
     );
-    if (keepsContested && isContested && (await this.#liveness(owner)) === 'unknown') {
+    const liveness = isWhole ? 'alive' : await this.#liveness(owner);
+    if (keepsContested && isContested && liveness === 'unknown') {
       return;
     }
-    const isAsserted = isWhole || (await this.#isAsserted(key, owner, isRestored));
+    const isAsserted = this.#isAsserted(key, owner, liveness, isRestored);
     const claims: Claim[] = [];
     const found: FoundConflict[] = [];
     for (const { claim, live } of lives) {
@@ -193,8 +194,7 @@ export class NodeSync {
   }
 
   /** True if what the attachment has lost is to be written again. */
-  async #isAsserted(key: string, owner: AttachmentOwner, isRestored: boolean): Promise<boolean> {
-    const liveness = await this.#liveness(owner);
+  #isAsserted(key: string, owner: AttachmentOwner, liveness: Liveness, isRestored: boolean): boolean {
     if (liveness !== 'unknown' || !isRestored || this.#trusted.has(key)) {
       return liveness === 'alive';
     }
