@@ -2,7 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { summarize } from './testsummary.ts';
 
 function report(fileStatus: string, ...statuses: string[]): string {
-  const assertionResults = statuses.map((status, i) => ({ fullName: `test ${i}`, status }));
+  const assertionResults = statuses.map((status, i) => ({
+    fullName: `test ${i}`,
+    status,
+    failureMessages: status === 'failed' ? ['expected 1 to be 2\nat somewhere'] : [],
+  }));
   return JSON.stringify({
     testResults: [{ name: 'a.test.ts', status: fileStatus, message: 'boom\nmore', assertionResults }],
   });
@@ -17,10 +21,11 @@ describe('the summary of a test run', () => {
     });
   });
 
-  test('counts what failed', () => {
-    expect(summarize(report('failed', 'passed', 'failed'), 0)).toMatchObject({
+  test('counts what failed, and names it with the first line of its message', () => {
+    expect(summarize(report('failed', 'passed', 'failed'), 0)).toEqual({
       line: '1 passed, 1 failed',
       ok: false,
+      complaints: ['failed: a.test.ts: test 1: expected 1 to be 2'],
     });
   });
 

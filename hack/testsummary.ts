@@ -1,11 +1,14 @@
 /** What vitest's JSON report comes to. */
 
+/** Characters of a failure's first line that are shown; vitest has printed all of it. */
+const MESSAGE_LENGTH = 200;
+
 /** The verdict over a whole run. */
 export interface Summary {
   /** `123 passed, 0 failed`; what was skipped or left to do counts as failed. */
   readonly line: string;
   readonly ok: boolean;
-  /** One line for each test that did not run, and for each file that failed outside its tests. */
+  /** One line for each test that failed or did not run, and for each file that failed outside its tests. */
   readonly complaints: readonly string[];
 }
 
@@ -14,7 +17,11 @@ interface Report {
     readonly name: string;
     readonly status: string;
     readonly message?: string;
-    readonly assertionResults: readonly { readonly fullName: string; readonly status: string }[];
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages?: readonly string[];
+    }[];
   }[];
 }
 
@@ -37,8 +44,12 @@ export function summarize(json: string, exitCode: number): Summary {
         continue;
       }
       failedHere += 1;
-      if (test.status !== 'failed')
-        complaints.push(`not run (${test.status}): ${file.name}: ${test.fullName}`);
+      const why = test.failureMessages?.[0]?.split('\n', 1)[0]?.slice(0, MESSAGE_LENGTH);
+      complaints.push(
+        test.status === 'failed'
+          ? `failed: ${file.name}: ${test.fullName}: ${why ?? 'no message'}`
+          : `not run (${test.status}): ${file.name}: ${test.fullName}`,
+      );
     }
     if (file.status !== 'passed' && failedHere === 0) {
       failedHere = 1;

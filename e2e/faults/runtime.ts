@@ -58,7 +58,9 @@ export class Runtime {
       if (answer.exitCode === 0) return;
       await sleep(PAUSE_MS);
     } while (performance.now() < deadline);
-    throw new Error(`DEL of ${sandbox.containerID} keeps failing: ${answer.stdout}`);
+    throw new Error(
+      `DEL of ${sandbox.containerID} keeps failing: ${answer.stdout}\n${this.#agentsLog(sandbox.pod.node)}`,
+    );
   }
 
   /** DEL of whoever is attached. */
@@ -77,7 +79,9 @@ export class Runtime {
       await this.del(sandbox);
       await sleep(PAUSE_MS);
     } while (performance.now() < deadline);
-    throw new Error(`no sandbox of ${pod.name} comes up: code ${codeOf(answer)}: ${answer.stdout}`);
+    throw new Error(
+      `no sandbox of ${pod.name} comes up: code ${codeOf(answer)}: ${answer.stdout}\n${this.#agentsLog(pod.node)}`,
+    );
   }
 
   /** Forgets a pod that is gone without a DEL. */
@@ -114,8 +118,22 @@ export class Runtime {
         live = this.live();
         return reserved.join('\n') === live.join('\n');
       },
-      { timeoutMs, everyMs: 100, onTimeout: () => difference(live, reserved) },
+      {
+        timeoutMs,
+        everyMs: 100,
+        onTimeout: () =>
+          [
+            difference(live, reserved),
+            ...[...this.#cluster.agents.keys()].map((n) => this.#agentsLog(n)),
+          ].join('\n'),
+      },
     );
+  }
+
+  /** The end of it: what an agent that does not do what it should says itself. */
+  #agentsLog(node: string): string {
+    const { program } = this.#cluster.agent(node);
+    return `the agent of ${node} is ${program.isRunning ? 'running' : 'not running'}, its log ends with\n${program.log().slice(-3_000)}`;
   }
 }
 
