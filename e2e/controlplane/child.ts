@@ -6,7 +6,7 @@
  *   machine has given to somebody else is never signalled.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, closeSync, constants, openSync, readFileSync } from 'node:fs';
+import { accessSync, closeSync, constants, openSync, readdirSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -44,18 +44,37 @@ function onPath(program: string): boolean {
   });
 }
 
-/** The start time of a running process; undefined where there is none or it is a zombie. */
-function startTimeOf(pid: number): string | undefined {
-  let text: string;
+function read<T>(reading: () => T): T | undefined {
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return reading();
   } catch (error) {
+    // The process or thread is gone.
     if (error instanceof Error) return undefined;
     throw error;
   }
-  // The second field is the name in brackets and may itself contain anything; what follows starts at field 3.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return fields[0] === 'Z' ? undefined : fields[19];
+}
+
+/** Fields of a `stat` file of proc(5), from the third one on: the state. */
+function statFields(file: string): string[] | undefined {
+  const text = read(() => readFileSync(file, 'utf8'));
+  // The second field is the name in brackets and may itself contain anything.
+  return text?.slice(text.lastIndexOf(')') + 2).split(' ');
+}
+
+/** Whether a thread besides the dead main one lives: until it ends too, files, locks and sockets stay open. */
+function hasLivingThread(pid: number): boolean {
+  const tasks = read(() => readdirSync(`/proc/${pid}/task`)) ?? [];
+  return tasks.some((task) => {
+    const state = statFields(`/proc/${pid}/task/${task}/stat`)?.[0];
+    return state !== undefined && state !== 'Z' && state !== 'X';
+  });
+}
+
+/** The start time of a running process; undefined where there is none or it is a zombie. */
+function startTimeOf(pid: number): string | undefined {
+  const fields = statFields(`/proc/${pid}/stat`);
+  if (fields === undefined || (fields[0] === 'Z' && !hasLivingThread(pid))) return undefined;
+  return fields[19];
 }
 
 /** Whether the very process is still there. */
