@@ -21,6 +21,8 @@ export class Runtime {
   readonly #cluster: Cluster;
   /** Addresses that were answered to an ADD and not given to a DEL since, by container ID. */
   readonly #live = new Map<string, { readonly sandbox: Sandbox; readonly addresses: readonly string[] }>();
+  /** Sandboxes that had no DEL yet, whether or not an ADD of theirs was answered. */
+  readonly #sandboxes = new Map<string, Sandbox>();
   #made = 0;
 
   constructor(cluster: Cluster) {
@@ -29,7 +31,9 @@ export class Runtime {
 
   sandbox(pod: TestPod, pools: readonly string[]): Sandbox {
     this.#made += 1;
-    return { pod, pools, containerID: `sandbox-${this.#made}-${pod.name}` };
+    const sandbox = { pod, pools, containerID: `sandbox-${this.#made}-${pod.name}` };
+    this.#sandboxes.set(sandbox.containerID, sandbox);
+    return sandbox;
   }
 
   call(command: CniCall['command'], { pod, containerID, pools }: Sandbox): CniCall {
@@ -55,7 +59,10 @@ export class Runtime {
     let answer: CniOutcome;
     do {
       answer = await callBinary(artefacts.binary, this.call('DEL', sandbox));
-      if (answer.exitCode === 0) return;
+      if (answer.exitCode === 0) {
+        this.#sandboxes.delete(sandbox.containerID);
+        return;
+      }
       await sleep(PAUSE_MS);
     } while (performance.now() < deadline);
     throw new Error(
@@ -63,9 +70,9 @@ export class Runtime {
     );
   }
 
-  /** DEL of whoever is attached. */
+  /** DEL of every sandbox that had none, so that a test that failed half-way fails alone. */
   async delAll(): Promise<void> {
-    for (const { sandbox } of this.#live.values()) await this.del(sandbox);
+    for (const sandbox of this.#sandboxes.values()) await this.del(sandbox);
   }
 
   /** What a kubelet does with a pod that shall run: ADD, and after a failure DEL and another sandbox. */
@@ -88,6 +95,9 @@ export class Runtime {
   lost(pod: TestPod): void {
     for (const [id, { sandbox }] of this.#live) {
       if (sandbox.pod.uid === pod.uid) this.#live.delete(id);
+    }
+    for (const [id, sandbox] of this.#sandboxes) {
+      if (sandbox.pod.uid === pod.uid) this.#sandboxes.delete(id);
     }
   }
 

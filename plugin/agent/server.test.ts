@@ -6,7 +6,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { systemClock } from '../../kube/clock.ts';
+import { type Clock, systemClock } from '../../kube/clock.ts';
 import { silentLog } from '../../kube/log.ts';
 import { recordingLog } from '../../kube/testing/recordinglog.ts';
 import { CNI_ENDPOINT, type CniAnswer, type CniRequest, MAX_REQUEST_BYTES } from '../protocol.ts';
@@ -297,8 +297,24 @@ describe('the socket', () => {
   test('at which another process answers is left to it', async () => {
     await serve();
     const before = fs.lstatSync(socket).ino;
-    await expect(serve()).rejects.toThrow(`another process answers at ${socket}`);
+    await expect(serve({ patienceMs: 0 })).rejects.toThrow(`another process answers at ${socket}`);
     expect(fs.lstatSync(socket).ino).toBe(before);
+    expect((await ask('GET', '/healthz')).status).toBe(200);
+  });
+
+  test('at which a process that is being killed still answers is made when that has ended', async () => {
+    fs.mkdirSync(path.dirname(socket), { mode: 0o700 });
+    const dying = net.createServer();
+    await once(dying.listen(socket), 'listening');
+    let waits = 0;
+    const sleep: Clock['sleep'] = async (ms, signal) => {
+      waits += 1;
+      if (waits === 3) dying.close();
+      // The later ones are those between looks at the file.
+      if (waits > 3) await systemClock.sleep(ms, signal);
+    };
+    await serve({ clock: { ...systemClock, sleep } });
+    expect(waits).toBeGreaterThanOrEqual(3);
     expect((await ask('GET', '/healthz')).status).toBe(200);
   });
 

@@ -20,6 +20,8 @@ import { bindSocket, isStillThere, prepareSocket, type SocketFile } from './sock
 const REQUEST_TIMEOUT_MS = 10_000;
 /** Bytes of bodies that are being read, of all requests together; a usual one has two thousand. */
 const MAX_BODIES_BYTES = 64 * 1024 * 1024;
+/** Milliseconds for which an agent that is being killed may still answer. */
+const PATIENCE_MS = 10_000;
 /** Milliseconds between looks whether the socket's file is still there. */
 const LOOK_EVERY_MS = 2_000;
 
@@ -31,6 +33,8 @@ export interface ServerOptions {
   readonly log: Log;
   /** Milliseconds in which a request must be whole. Defaults to 10,000. */
   readonly requestTimeoutMs?: number;
+  /** Milliseconds that a process which answers at the socket is given to end. Defaults to 10,000. */
+  readonly patienceMs?: number;
 }
 
 export interface AgentServer {
@@ -107,7 +111,14 @@ async function answerCni(
  * @throws Error if the socket cannot be made, or its directory is not safe; it names the path
  */
 export async function serveSocket(options: ServerOptions): Promise<AgentServer> {
-  const { socket, handle, log, clock, requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
+  const {
+    socket,
+    handle,
+    log,
+    clock,
+    requestTimeoutMs = REQUEST_TIMEOUT_MS,
+    patienceMs = PATIENCE_MS,
+  } = options;
   const bodies = new Bodies();
   const routes = probeRoutes(options.probes);
   const respond = async (request: IncomingMessage): Promise<HttpAnswer> => {
@@ -163,14 +174,14 @@ export async function serveSocket(options: ServerOptions): Promise<AgentServer> 
   };
 
   let server = newServer();
-  await prepareSocket(socket);
+  await prepareSocket(socket, clock, patienceMs);
   let file = await listen();
   /** Servers whose file is gone and which still answer what they began. */
   const ending = new Set<Promise<void>>();
   const stop = new AbortController();
   const listenAnew = async (): Promise<void> => {
     // It throws where somebody else serves there. Afterwards nothing lies there that closing the old one could remove.
-    await prepareSocket(socket);
+    await prepareSocket(socket, clock, 0);
     const old = closeServer(server).finally(() => ending.delete(old));
     ending.add(old);
     server = newServer();
