@@ -40,6 +40,8 @@ export async function agentToken(controlPlane: ControlPlane, identity: AgentIden
     spec: {
       serviceAccountName: serviceAccount,
       nodeName: node,
+      // Who deletes it revokes the token: no kubelet ends it first.
+      terminationGracePeriodSeconds: 0,
       // The API server wants a container, which nothing runs.
       containers: [{ name: 'agent', image: 'none' }],
     },

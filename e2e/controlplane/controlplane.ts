@@ -14,10 +14,18 @@ import { type ControlPlaneAssets, resolveAssets } from './assets.ts';
 import { type AuditEvent, auditFilesOf, parseAuditLog } from './audit.ts';
 import { isPidRunning, killServer, stopServer } from './child.ts';
 import { type HttpsAnswer, httpsGet, httpsPost } from './https.ts';
-import { SYSTEM_NAMESPACE, type Tokens, type UserName, writeIdentity, writeKubeconfig } from './identity.ts';
+import {
+  identityFiles,
+  SYSTEM_NAMESPACE,
+  type Tokens,
+  type UserName,
+  writeIdentity,
+  writeKubeconfig,
+} from './identity.ts';
 import {
   again,
   caFileOf,
+  certificatesOf,
   etcdDataOf,
   etcdMemberOf,
   launchApiServer,
@@ -85,6 +93,11 @@ export class ControlPlane {
   /** Path of the PEM bundle that the API server's certificate is checked against. */
   get caFile(): string {
     return caFileOf(this.directory);
+  }
+
+  /** Path of the PEM bundle that clients' certificates are checked against; the API server sees it change. */
+  get clientCaFile(): string {
+    return identityFiles(this.directory).clientCa;
   }
 
   get apiServerPid(): number {
@@ -167,6 +180,13 @@ export class ControlPlane {
   /** Kills the API server and starts it again. */
   async restartApiServer(): Promise<void> {
     await this.killApiServer();
+    await this.startApiServer();
+  }
+
+  /** Starts the API server anew with another serving certificate, of another authority: `caFile` has another content then. */
+  async replaceServingCertificate(): Promise<void> {
+    await this.killApiServer();
+    await rm(certificatesOf(this.directory), { recursive: true });
     await this.startApiServer();
   }
 

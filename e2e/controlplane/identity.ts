@@ -2,6 +2,7 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { selfSignedCertificate } from './certificate.ts';
 
 /** The namespace in which Berth's service accounts live. */
 export const SYSTEM_NAMESPACE = 'berth-system';
@@ -35,6 +36,8 @@ export interface IdentityFiles {
   readonly tokenFile: string;
   readonly serviceAccountKey: string;
   readonly serviceAccountPublicKey: string;
+  /** PEM bundle; who has a certificate of one of these authorities is the user that it names. */
+  readonly clientCa: string;
 }
 
 /** Where the identity files of a control plane lie. */
@@ -43,10 +46,11 @@ export function identityFiles(directory: string): IdentityFiles {
     tokenFile: join(directory, 'tokens.csv'),
     serviceAccountKey: join(directory, 'service-account.key'),
     serviceAccountPublicKey: join(directory, 'service-account.pub'),
+    clientCa: join(directory, 'client-ca.crt'),
   };
 }
 
-/** Writes a new service-account key pair and a new token for each user. */
+/** Writes a new service-account key pair, a new token for each user, and a client CA that has nobody. */
 export async function writeIdentity(directory: string): Promise<Tokens> {
   const files = identityFiles(directory);
   const { privateKey, publicKey } = generateKeyPairSync('ec', {
@@ -64,6 +68,8 @@ export async function writeIdentity(directory: string): Promise<Tokens> {
   await writeFile(files.serviceAccountKey, privateKey, { mode: 0o600 });
   await writeFile(files.serviceAccountPublicKey, publicKey, { mode: 0o600 });
   await writeFile(files.tokenFile, lines.join(''), { mode: 0o600 });
+  // The API server takes no empty bundle: an authority whose key nobody has.
+  await writeFile(files.clientCa, selfSignedCertificate('nobody').certificate);
   return tokens;
 }
 

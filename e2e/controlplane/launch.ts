@@ -49,9 +49,14 @@ export function urlOf(ports: Ports): string {
   return `https://127.0.0.1:${ports.apiServer}`;
 }
 
-/** The self-signed certificate that kube-apiserver makes for itself; it comes with its authority. */
+/** Where kube-apiserver keeps the certificate that it makes for itself where there is none. */
+export function certificatesOf(directory: string): string {
+  return join(directory, 'certificates');
+}
+
+/** That self-signed certificate; it comes with its authority. */
 export function caFileOf(directory: string): string {
-  return join(directory, 'certificates', 'apiserver.crt');
+  return join(certificatesOf(directory), 'apiserver.crt');
 }
 
 function logFileOf(directory: string, component: Component): string {
@@ -90,13 +95,14 @@ export async function launchApiServer(directory: string, launch: Launch): Promis
   const audit = launch.audit ? await auditFlags(directory) : [];
   return startAndWatch(directory, 'kube-apiserver', launch.assets.kubeApiserver, launch, [
     `--etcd-servers=http://127.0.0.1:${launch.ports.etcdClient}`,
-    `--cert-dir=${join(directory, 'certificates')}`,
+    `--cert-dir=${certificatesOf(directory)}`,
     `--secure-port=${launch.ports.apiServer}`,
     '--bind-address=127.0.0.1',
     '--service-account-issuer=https://kubernetes.default.svc',
     `--service-account-signing-key-file=${files.serviceAccountKey}`,
     `--service-account-key-file=${files.serviceAccountPublicKey}`,
     `--token-auth-file=${files.tokenFile}`,
+    `--client-ca-file=${files.clientCa}`,
     '--authorization-mode=Node,RBAC',
     '--service-cluster-ip-range=10.96.0.0/16',
     // Nothing here runs a controller that would give pods' service accounts their tokens.

@@ -41,14 +41,14 @@ export class NodeAgent {
   readonly node: string;
   readonly socket: string;
   readonly stateDir: string;
-  /** Path; whose token it has decides what the API server lets the agent do. */
-  readonly kubeconfig: string;
   readonly program: Program;
+  readonly #kubeconfig: string | undefined;
 
+  /** @param kubeconfig path; absent: the files of a service account, which the wrapper must put where a container has them */
   constructor(
     node: string,
     directory: string,
-    kubeconfig: string,
+    kubeconfig: string | undefined,
     options: Pick<ClusterOptions, 'programCpus' | 'agentPreload'> & {
       /** Put before the program. */
       readonly wrapper?: readonly string[];
@@ -59,7 +59,7 @@ export class NodeAgent {
     this.node = node;
     this.socket = join(directory, `${node}.sock`);
     this.stateDir = options.stateDir ?? join(directory, node);
-    this.kubeconfig = kubeconfig;
+    this.#kubeconfig = kubeconfig;
     this.program = new Program({
       script: artefacts.agent,
       preload: options.agentPreload,
@@ -67,7 +67,7 @@ export class NodeAgent {
       cpus: options.programCpus,
       wrapper: options.wrapper,
       flags: {
-        kubeconfig,
+        ...(kubeconfig !== undefined && { kubeconfig }),
         'node-name': node,
         socket: this.socket,
         'state-dir': this.stateDir,
@@ -75,6 +75,12 @@ export class NodeAgent {
       },
       isUp: () => accepts(this.socket),
     });
+  }
+
+  /** Path; whose token it has decides what the API server lets the agent do. @throws Error if it has none */
+  get kubeconfig(): string {
+    if (this.#kubeconfig === undefined) throw new Error(`the agent on ${this.node} has no kubeconfig`);
+    return this.#kubeconfig;
   }
 
   /** `ipam` of a network configuration that reaches this agent. */
@@ -162,7 +168,7 @@ export class Cluster {
   }
 
   /** Deletes the pod, which is gone at once: its grace period is 0. */
-  async deletePod({ namespace, name }: TestPod): Promise<void> {
+  async deletePod({ namespace, name }: Pick<TestPod, 'namespace' | 'name'>): Promise<void> {
     await this.api.delete(pods, { namespace, name });
   }
 
