@@ -130,6 +130,7 @@ describe('a duplicate is excused only', () => {
   const event = {
     uid: 'uid-older',
     message: 'address 10.1.0.7 of interface net1 is in use by this pod, but …',
+    isWithoutReservation: true,
   };
   const found = (ledger: Ledger, reported = true): string[] => {
     const verdict = judge({

@@ -2,8 +2,9 @@
  * What Berth itself says of duplicates: the agents' metric, added up over their lives as Prometheus does, and the Events on
  * pods.
  */
+import { ipReservations } from '../../crds/resources.ts';
 import type { Api } from '../../kube/api.ts';
-import { events } from '../../kube/core.ts';
+import { type Event, events } from '../../kube/core.ts';
 import type { NodeAgent } from '../harness/cluster.ts';
 import { attempt, CALL_MS, NAMESPACE } from './pods.ts';
 
@@ -11,6 +12,14 @@ import { attempt, CALL_MS, NAMESPACE } from './pods.ts';
 export interface ConflictEvent {
   readonly uid: string;
   readonly message: string;
+  /** It is on the pod that uses the address without a reservation; false: on the one that has the reservation, or it is over. */
+  readonly isWithoutReservation: boolean;
+}
+
+/** What an Event AddressConflict says: on the pod without the reservation it names that, on the other one it names the pod. */
+export function conflictOf({ involvedObject, message, type, related }: Event): ConflictEvent {
+  const isWithoutReservation = type === 'Warning' && related?.kind === ipReservations.kind;
+  return { uid: involvedObject.uid ?? '', message, isWithoutReservation };
 }
 
 const CONFLICTS = /^berth_address_conflicts_total (\d+)$/m;
@@ -60,9 +69,9 @@ export class Reports {
   async readEvents(api: Api): Promise<void> {
     const options = { namespace: NAMESPACE, fieldSelector: 'reason=AddressConflict', timeoutMs: CALL_MS };
     const list = await attempt(api.list(events, options));
-    for (const { involvedObject, message = '' } of list?.items ?? []) {
-      const uid = involvedObject.uid ?? '';
-      this.#events.set(`${uid} ${message}`, { uid, message });
+    for (const event of list?.items ?? []) {
+      const conflict = conflictOf(event);
+      this.#events.set(`${conflict.uid} ${conflict.message}`, conflict);
     }
   }
 }

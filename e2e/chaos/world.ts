@@ -107,13 +107,12 @@ export class World {
     }
   }
 
-  /** What a person does who reads of a conflict: deletes the pod that has the address without a reservation. */
+  /** What a person does who reads of a conflict: deletes one of the two pods, the one without the reservation. */
   async #obey(): Promise<void> {
-    const { ledger, reports, users, log } = this.#options;
-    for (const { uid, message } of reports.events) {
-      const isNewer = ledger.overlaps.some(({ newer }) => newer.pod.uid === uid);
+    const { reports, users, log } = this.#options;
+    for (const { uid, message, isWithoutReservation } of reports.events) {
       const pod = this.#list?.pods.get(uid);
-      if (pod === undefined || isNewer || this.#removed.has(uid)) continue;
+      if (pod === undefined || !isWithoutReservation || this.#removed.has(uid)) continue;
       this.#removed.add(uid);
       log(`deleting pod ${pod.metadata.name}, of which an Event says: ${message}`);
       await users.remove(pod);
