@@ -29,6 +29,11 @@ function later(cluster: Cluster, ms: number, work: () => void | Promise<void>): 
   });
 }
 
+/** Every kind of step that there is. */
+export function isStepKind(text: string): text is Action['do'] {
+  return Object.hasOwn(DOINGS, text);
+}
+
 const DOINGS: Doing = {
   create: (cluster, { pod, node, isStatic }) => cluster.createPod(pod, node, isStatic),
   delete: (cluster, { pod, how }) => cluster.deletePod(pod, how),

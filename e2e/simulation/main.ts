@@ -3,10 +3,13 @@
  *
  *   node e2e/simulation/main.ts --seeds 20000 [--from 1]     many seeds, on all processors
  *   node e2e/simulation/main.ts --seed 17 [--steps 3,8,21]   one seed, or some of its steps, with all that happens
+ *
+ * With `--only-with secondOperator,pauseOperator` a failing seed counts only if it breaks nothing without its steps of these kinds.
  */
 import { parseArgs } from 'node:util';
+import { isStepKind } from './actions.ts';
 import { campaign, runSeed } from './campaign.ts';
-import { describeStep, type Schedule, scheduleOf } from './schedule.ts';
+import { type Action, describeStep, type Schedule, scheduleOf } from './schedule.ts';
 import { shrink, withSteps } from './shrink.ts';
 import { run } from './simulation.ts';
 import { Totals } from './totals.ts';
@@ -57,12 +60,31 @@ async function explain(seed: number, violation: string): Promise<void> {
   console.log(`all that happens in it: make simulate SEED=${seed} STEPS=${kept.join(',')}`);
 }
 
-async function search(from: number, seeds: number, most: number, isBrief: boolean): Promise<boolean> {
+function stepKinds(text: string): Action['do'][] {
+  const kinds = text === '' ? [] : text.split(',');
+  return kinds.map((kind) => {
+    if (isStepKind(kind)) return kind;
+    console.error(`--only-with names ${JSON.stringify(kind)}, which is no kind of step: see schedule.ts`);
+    process.exit(2);
+  });
+}
+
+interface Search {
+  readonly from: number;
+  readonly seeds: number;
+  readonly onlyWith: readonly Action['do'][];
+  /** The first failure ends it, and is not shrunk. */
+  readonly isBrief: boolean;
+}
+
+async function search({ from, seeds, onlyWith, isBrief }: Search): Promise<boolean> {
+  const most = isBrief ? 1 : MOST_FAILURES;
   const totals = new Totals();
   let told = performance.now();
   await campaign({
     from,
     seeds,
+    onlyWith,
     onResult: (result) => {
       totals.add(result);
       if (result.violation !== undefined) console.log(`seed ${result.seed} failed: ${result.violation}`);
@@ -88,18 +110,18 @@ const { values } = parseArgs({
     from: { type: 'string' },
     seed: { type: 'string' },
     steps: { type: 'string', default: '' },
-    /** The first failure ends it, and is not shrunk. */
+    'only-with': { type: 'string', default: '' },
     brief: { type: 'boolean', default: false },
   },
 });
 const seed = wholeNumber('seed', values.seed);
 const isWell =
   seed === undefined
-    ? await search(
-        wholeNumber('from', values.from) ?? 1,
-        wholeNumber('seeds', values.seeds) ?? DEFAULT_SEEDS,
-        values.brief ? 1 : MOST_FAILURES,
-        values.brief,
-      )
+    ? await search({
+        from: wholeNumber('from', values.from) ?? 1,
+        seeds: wholeNumber('seeds', values.seeds) ?? DEFAULT_SEEDS,
+        onlyWith: stepKinds(values['only-with']),
+        isBrief: values.brief,
+      })
     : await replay(seed, values.steps);
 process.exitCode = isWell ? 0 : 1;

@@ -32,9 +32,10 @@ export async function search(mutation: Mutation, seeds: number): Promise<Finding
       ['--seeds', '1', '--from', String(mutation.seed)],
       ['--seeds', String(seeds)],
     ];
+    const onlyWith = mutation.onlyWith === undefined ? [] : ['--only-with', mutation.onlyWith.join()];
     let said = '';
     for (const args of tries) {
-      const { status, output } = await node(directory, [MAIN, '--brief', ...args]);
+      const { status, output } = await node(directory, [MAIN, '--brief', ...onlyWith, ...args]);
       said = output;
       if (status === 0) continue;
       if (!/^seed \d+: (?!the simulation failed)/m.test(output)) {

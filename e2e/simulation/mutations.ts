@@ -3,6 +3,11 @@
  * (mutate.ts): the product has no switch for any of them.
  */
 
+import type { Action } from './schedule.ts';
+
+/** Two operators that lead at the same time. */
+const TWO_LEADERS: readonly Action['do'][] = ['secondOperator', 'pauseOperator'];
+
 export interface Mutation {
   /** What is wrong with it, in a few words. */
   readonly name: string;
@@ -13,6 +18,8 @@ export interface Mutation {
   readonly replace: string;
   /** One of the seeds that find it, to be looked at first: it only saves time. */
   readonly seed: number;
+  /** Found only in a schedule with such steps: without them it must break no promise. */
+  readonly onlyWith?: readonly Action['do'][];
 }
 
 export const MUTATIONS: readonly Mutation[] = [
@@ -43,6 +50,14 @@ export const MUTATIONS: readonly Mutation[] = [
     find: '{ preconditions: { uid, resourceVersion }, signal }',
     replace: '{ preconditions: { uid }, signal }',
     seed: 76,
+  },
+  {
+    name: 'with two leaders: what is taken back is deleted without preconditions',
+    file: 'operator/orphans.ts',
+    find: '{ preconditions: { uid, resourceVersion }, signal }',
+    replace: '{ signal }',
+    seed: 11,
+    onlyWith: TWO_LEADERS,
   },
   {
     name: 'rebind does not test the containerID, nor release',

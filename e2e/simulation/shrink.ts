@@ -1,5 +1,5 @@
 /** Makes a failing schedule as short as it can be: delta debugging over its steps (Zeller, "ddmin"). */
-import type { Schedule } from './schedule.ts';
+import type { Action, Schedule } from './schedule.ts';
 import { run } from './simulation.ts';
 
 export interface Shrunk {
@@ -22,6 +22,14 @@ export function withSteps(schedule: Schedule, kept: readonly number[]): Schedule
     return [{ ...step, after }];
   });
   return { ...schedule, steps };
+}
+
+/** The schedule without its steps of these kinds. */
+export function withoutKinds(schedule: Schedule, kinds: readonly Action['do'][]): Schedule {
+  return withSteps(
+    schedule,
+    schedule.steps.flatMap((step, index) => (kinds.includes(step.do) ? [] : [index])),
+  );
 }
 
 /**
