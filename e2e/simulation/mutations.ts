@@ -133,10 +133,17 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'a surplus is never released',
-    file: 'plugin/agent/sync.ts',
-    find: '} else if (clock.now() - (sinceMs(live.spec) ?? 0) >= SURPLUS_AGE_MS) {',
-    replace: '} else if (clock.now() < SURPLUS_AGE_MS) {',
+    file: 'plugin/agent/leftovers.ts',
+    find: 'if (rest > 0) {',
+    replace: 'if (rest > Number.NEGATIVE_INFINITY) {',
     seed: 2,
+  },
+  {
+    name: 'a surplus that is too young waits for a comparison that finds it old enough',
+    file: 'plugin/agent/leftovers.ts',
+    find: '      this.#queue.addAfter(name, ms);',
+    replace: '',
+    seed: 86,
   },
   {
     name: 'static pods are judged by metadata.uid',

@@ -10,12 +10,19 @@ import { describeStep, type Schedule } from './schedule.ts';
 const BOOKMARK_MS = 55_000;
 /** Milliseconds after which the last write of unknown outcome has happened, and its doubt is over. */
 const SETTLED_MS = 180_000;
-/** Milliseconds at rest after which nothing may be left over: two comparisons of an agent, and the age of a surplus. */
-const REST_LIMIT_MS = 3_000_000;
+/** Milliseconds until an agent's next comparison, at most. */
+const COMPARED_MS = 750_000;
+/** Milliseconds at rest after which nothing may be left over, whatever clocks have said: one comparison, and as long again. */
+const REST_LIMIT_MS = 2 * COMPARED_MS;
 const LOOK_MS = 10_000;
 /** Milliseconds at rest after which the operator has taken back what has no owner: the grace and one scan. */
 const COLLECTED_MS = 360_000;
-/** Steps after which an agent may not know of a reservation: that takes the age of a surplus. */
+/**
+ * The same where an agent may not know of a reservation: its next comparison finds it, and releases it if it is old enough by
+ * then, or when it is. The time until things have settled counts.
+ */
+const FOUND_MS = COMPARED_MS - SETTLED_MS + 2 * LOOK_MS;
+/** Steps after which an agent may not know of a reservation. */
 const FORGETFUL: readonly string[] = ['leftover', 'losePower', 'deleteNode', 'restore'];
 
 export interface Verdict {
@@ -79,9 +86,9 @@ async function comeToRest(cluster: Cluster): Promise<void> {
   await heal(cluster);
   await time.advance(SETTLED_MS);
   let left = await heal(cluster).then(() => leftovers(cluster));
-  const isForgetful = FORGETFUL.some((what) => cluster.struck.has(what));
+  const lateMs = lateAfter(cluster);
   for (let waited = 0; left.length > 0 && waited < REST_LIMIT_MS; waited += LOOK_MS) {
-    if (waited >= COLLECTED_MS && !isForgetful) {
+    if (waited >= lateMs) {
       const late = left.filter((line) => line.startsWith('Bound'));
       if (late.length > 0) oracle.broken(`left for too long: ${late.join('; ')}`);
     }
@@ -93,6 +100,13 @@ async function comeToRest(cluster: Cluster): Promise<void> {
   }
   oracle.look('the rest');
   if (left.length > 0) oracle.broken(`left at rest: ${left.join('; ')}`);
+}
+
+/** Milliseconds at rest after which a Bound reservation that nobody has is there for too long. */
+function lateAfter({ struck }: Cluster): number {
+  if (!FORGETFUL.some((what) => struck.has(what))) return COLLECTED_MS;
+  // A `since` of a clock that was ahead makes it look young.
+  return struck.has('clockJump') ? REST_LIMIT_MS : FOUND_MS;
 }
 
 /** Every place is reached again, every program runs, and pools and nodes are there. */

@@ -145,6 +145,7 @@ export class Agent {
       background.push(
         this.#parts.releaser.run(stop.signal),
         this.#parts.doubts.run(stop.signal),
+        this.#parts.leftovers.run(stop.signal),
         this.#parts.annotator.run(stop.signal),
         this.#parts.deletes.run(stop.signal),
         this.#parts.canary.run(stop.signal),

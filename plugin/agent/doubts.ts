@@ -16,11 +16,12 @@ import { done, type Outcome, runController } from '../../kube/controller.ts';
 import type { Log } from '../../kube/log.ts';
 import { RateLimitingQueue } from '../../kube/workqueue.ts';
 import type { GiveBack } from './giveback.ts';
+import { givingBack, undoneTo } from './intents.ts';
 import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { type AttachmentOwner, givingBack, hasClaim, type Intent, intentKey, undoneTo } from './state.ts';
+import { type AttachmentOwner, hasClaim, type Intent, intentKey } from './state.ts';
 import { claimOf } from './writer.ts';
 
 /** The API server's request time-out (60 s) and a margin: after it no write of ours can commit any more. */

@@ -55,6 +55,9 @@ export interface OwnerResolverOptions {
   readonly cachedPod: (namespace: string, name: string) => PodFacts | undefined;
 }
 
+/** What the API server says of an owner. `unknown`: it has no pod of this UID. */
+export type Liveness = 'alive' | 'ended' | 'unknown';
+
 /** An owner, and the pod behind it unless it is the node itself. */
 export interface ResolvedOwner {
   readonly owner: AttachmentOwner;
@@ -122,6 +125,21 @@ export class OwnerResolver {
         error,
       );
     }
+  }
+
+  /**
+   * What a live GET says of the owner: alive only on this node. The node itself is alive: we run on it.
+   * @throws CniError 11 if the API cannot be asked.
+   */
+  async liveness({ kind, namespace, name, uid }: AttachmentOwner): Promise<Liveness> {
+    if (kind !== 'Pod' || namespace === undefined || name === undefined) {
+      return kind === 'Node' ? 'alive' : 'ended';
+    }
+    const pod = await this.livePod(namespace, name);
+    if (pod === undefined || uid === undefined || !hasUid(pod, uid)) {
+      return 'unknown';
+    }
+    return !pod.isTerminal && podMatches(pod, uid, this.#options.node) ? 'alive' : 'ended';
   }
 
   #podOwner(request: ParsedRequest, pod: PodFacts, uid: string): ResolvedOwner {

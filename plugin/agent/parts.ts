@@ -15,6 +15,7 @@ import { ExactClaimer } from './exact.ts';
 import { GiveBack } from './giveback.ts';
 import { Handler } from './handler.ts';
 import type { Journal } from './journal.ts';
+import { Leftovers } from './leftovers.ts';
 import { KeyedLock } from './lock.ts';
 import type { AgentMetrics } from './metrics.ts';
 import { Occupancy } from './occupancy.ts';
@@ -59,6 +60,7 @@ export interface Parts {
   readonly doubts: DoubtList;
   readonly annotator: Annotator;
   readonly sync: NodeSync;
+  readonly leftovers: Leftovers;
   readonly conflicts: Conflicts;
   /** To be told of the watches' breaks. */
   readonly canary: Canary;
@@ -114,18 +116,18 @@ export function buildParts(options: PartsOptions): Parts {
     releaser,
     surroundings: new Surroundings(options),
   });
+  const leftovers = new Leftovers({ clock, log, journal, lock, owners, settler, giveBack });
   const sync = new NodeSync({
     api,
-    clock,
     log,
     node,
     journal,
     lock,
     owners,
     settler,
-    giveBack,
     reasserter: new Reasserter({ api, clock, log, journal, settler }),
     conflicts,
+    leftovers,
   });
   const canary = new Canary({ api, clock, log, journal, compare: () => sync.compare({ isRestored: true }) });
   return {
@@ -144,6 +146,7 @@ export function buildParts(options: PartsOptions): Parts {
       onAnswered: (command, code, seconds) => metrics.answered(command, code, seconds),
     }),
     sync,
+    leftovers,
     conflicts,
     canary,
     deletes: new DeleteQueue({

@@ -20,9 +20,10 @@ import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError } from './errors.ts';
+import { interruptedRebinds } from './intents.ts';
 import type { Journal } from './journal.ts';
 import type { Settler } from './settle.ts';
-import { type AttachmentOwner, type Claim, interruptedRebinds } from './state.ts';
+import { type AttachmentOwner, type Claim } from './state.ts';
 
 /** Looks at a reservation that changes each time; more is no sane API server. */
 const MOST_LOOKS = 5;

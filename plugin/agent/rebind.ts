@@ -12,19 +12,14 @@ import type { Clock } from '../../kube/clock.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, messageOf } from './errors.ts';
 import { boundSpec } from './giveback.ts';
+import { interruptedRebinds } from './intents.ts';
 import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import type { AddOutcome } from './outcome.ts';
 import type { Releaser } from './release.ts';
 import type { NeutralResult } from './result.ts';
 import type { Settler } from './settle.ts';
-import {
-  type Attachment,
-  type AttachmentOwner,
-  type Claim,
-  interruptedRebinds,
-  otherSandbox,
-} from './state.ts';
+import { type Attachment, type AttachmentOwner, type Claim, otherSandbox } from './state.ts';
 import { type ClaimContext, claimOf } from './writer.ts';
 
 /** Writes of one address, each from the sandbox that the last look showed. */

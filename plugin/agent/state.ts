@@ -189,35 +189,6 @@ export function hasClaim(state: State, key: string, name: string): boolean {
   );
 }
 
-/** The intents of this attachment that are not resolved. */
-export function intentsOf(state: State, key: string): Intent[] {
-  return [...state.intents.values()].filter((intent) => attachmentKey(intent.owner) === key);
-}
-
-/** The sandbox that an undo gives the intent's address back to; undefined: none, it is released as by DEL. */
-export function undoneTo(state: State, { name, from }: Intent): AttachmentOwner | undefined {
-  const attachment = from && state.attachments.get(attachmentKey(from));
-  return attachment?.claims.some((claim) => claim.name === name) === true ? from : undefined;
-}
-
-/** The sandboxes of the same pod's interface for which a rebind of this reservation began, and was not answered. */
-export function interruptedRebinds(state: State, name: string, owner: AttachmentOwner): AttachmentOwner[] {
-  return [...state.intents.values()]
-    .filter((intent) => intent.name === name && intent.origin === 'rebound')
-    .map((intent) => intent.owner)
-    .filter(
-      (other) => interfaceKey(other) === interfaceKey(owner) && !hasClaim(state, attachmentKey(other), name),
-    );
-}
-
-/** The record that an undo of the intent's reservation is about to be sent; none if there is no such intent, or it says so. */
-export function givingBack(state: State, owner: AttachmentOwner, name: string): JournalRecord[] {
-  const intent = state.intents.get(intentKey(owner, name));
-  return intent === undefined || intent.isGivenBack === true
-    ? []
-    : [{ t: 'intent', intent: { ...intent, isGivenBack: true } }];
-}
-
 /** Changes `state` by one record. Records of things that are not there change nothing. */
 export function applyRecord(state: State, record: JournalRecord): void {
   switch (record.t) {

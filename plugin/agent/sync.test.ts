@@ -2,11 +2,9 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ipReservations } from '../../crds/resources.ts';
-import type { IPReservation } from '../../crds/types.ts';
 import { pods } from '../../kube/core.ts';
 import { ApiError } from '../../kube/errors.ts';
 import { JOURNAL_FILE } from './journal.ts';
-import { SURPLUS_AGE_MS } from './sync.ts';
 import { failing, isWrite, type TestNode, unreachable, World } from './testing/world.ts';
 
 const NAME = 'default.10.0.0.2';
@@ -26,25 +24,6 @@ const remove = (world: World, name = NAME): Promise<void> =>
   world.direct(() => world.api.delete(ipReservations, { name }));
 const endPod = (world: World): Promise<void> =>
   world.direct(() => world.api.delete(pods, { namespace: 'shop', name: 'web' }));
-
-/** A reservation of this node's pod web that no journal knows. */
-function ofNode(world: World, container: string, more: object = {}): Promise<IPReservation> {
-  const uid = world.cachedPods.get('shop/web')?.metadata.uid ?? '';
-  return world.reservation('10.0.0.2', {
-    pool: 'v4',
-    owner: {
-      kind: 'Pod',
-      namespace: 'shop',
-      name: 'web',
-      uid,
-      node: 'node-1',
-      containerID: container,
-      ifname: 'eth0',
-      cniNetwork: 'net',
-      ...more,
-    },
-  });
-}
 
 function forgetJournal(node: TestNode): void {
   node.kill();
@@ -275,128 +254,6 @@ test("somebody else's reservation is reported and never fought over", async () =
   expect(world.lines.at(-1)).toMatchObject({
     level: 'error',
     message: expect.stringContaining('somebody else'),
-  });
-});
-
-describe('a reservation that no attachment has', () => {
-  test('is adopted if the journal is new; ADD then answers it, DEL gives it back', async () => {
-    const { world, node } = await start();
-    await using _ = world;
-    await add(world, node);
-    await add(world, node, 'c1', 'net1');
-    await endPod(world);
-    forgetJournal(node);
-    await node.parts.sync.compare();
-    world.takeCalls();
-    const again = await node.parts.attachments.add(world.parsed('ADD'));
-    expect(again.ips).toEqual([{ family: 4, address: '10.0.0.2/29', gateway: '10.0.0.1' }]);
-    expect(world.takeCalls()).toEqual([]);
-    await world.finish(node.parts.attachments.del(world.parsed('DEL')));
-    expect(world.table).toEqual(['10.0.0.3 Bound c1']);
-  });
-
-  test('is adopted also after a crash in the middle of the first comparison', async () => {
-    const { world, node } = await start();
-    await using _ = world;
-    await add(world, node);
-    await add(world, node, 'c1', 'net1');
-    await endPod(world);
-    await world.pass(SURPLUS_AGE_MS * 2);
-    forgetJournal(node);
-    world.before = failing((call) => call.target.endsWith('10.0.0.3'), unreachable, 1);
-    await expect(node.parts.sync.compare()).rejects.toThrow(ApiError);
-    expect(node.journal.state.attachments.size).toBe(1);
-    node.restart();
-    await node.parts.sync.compare();
-    expect(node.journal.state.attachments.size).toBe(2);
-    expect(node.journal.state.isComplete).toBe(true);
-  });
-
-  test('is adopted whole: a dual-stack attachment is one again', async () => {
-    const { world, node } = await start();
-    await using _ = world;
-    world.pool('v6', { subnet: 'fd00::/125', allocation: 'Ascending' });
-    const { ips } = await world.finish(node.parts.attachments.add(world.parsed('ADD')));
-    forgetJournal(node);
-    await node.parts.sync.compare();
-    expect((await node.parts.attachments.add(world.parsed('ADD'))).ips).toEqual(ips);
-  });
-
-  test('is adopted if its pod is here without another sandbox, and a new sandbox rebinds it', async () => {
-    const { world, node } = await start();
-    await using _ = world;
-    await ofNode(world, 'c7');
-    await node.parts.sync.compare();
-    expect([...node.journal.state.attachments.keys()]).toEqual(['c7/eth0']);
-    await add(world, node, 'c8');
-    expect(world.table).toEqual(['10.0.0.2 Bound c8']);
-  });
-
-  test.each([
-    ['its pod is gone', endPod],
-    [
-      'its pod is here with another sandbox',
-      async (world: World, node: TestNode) => void (await add(world, node, 'c8')),
-    ],
-  ])('is released once it is older than 10 minutes if %s', async (_what, change) => {
-    const { world, node } = await start();
-    await using _ = world;
-    await change(world, node);
-    const address = '10.0.0.5';
-    const uid = world.cachedPods.get('shop/web')?.metadata.uid ?? '';
-    await world.reservation(address, {
-      pool: 'v4',
-      owner: {
-        kind: 'Pod',
-        namespace: 'shop',
-        name: 'web',
-        uid,
-        node: 'node-1',
-        containerID: 'c7',
-        ifname: 'eth0',
-        cniNetwork: 'net',
-      },
-    });
-    await world.pass(SURPLUS_AGE_MS - 1_000);
-    await node.parts.sync.compare();
-    expect(world.table).toContain(`${address} Bound c7`);
-    await world.pass(1_000);
-    await node.parts.sync.compare();
-    expect(world.table).not.toContain(`${address} Bound c7`);
-  });
-
-  test('but an ADD in flight or a doubt has, is left alone', async () => {
-    const { world, node } = await start();
-    await using _ = world;
-    const { owner } = (await ofNode(world, 'c7')).spec;
-    if (owner?.node === undefined || owner.containerID === undefined || owner.ifname === undefined)
-      throw new Error('the reservation has an attachment');
-    const { node: on, containerID, ifname } = owner;
-    node.journal.append({
-      t: 'intent',
-      intent: {
-        name: NAME,
-        network: 'default',
-        address: '10.0.0.2',
-        pool: 'v4',
-        origin: 'created',
-        owner: { ...owner, node: on, containerID, ifname },
-      },
-    });
-    await world.pass(SURPLUS_AGE_MS * 2);
-    world.takeCalls();
-    await node.parts.sync.compare();
-    expect(world.takeCalls()).toEqual(['list ipreservations']);
-  });
-
-  test('and no attachment can have (made by a person) is left alone', async () => {
-    const { world, node } = await start();
-    await using _ = world;
-    await world.reservation('10.0.0.2', { owner: { kind: 'Node', node: 'node-1' } });
-    await world.pass(SURPLUS_AGE_MS * 2);
-    await node.parts.sync.compare();
-    expect(world.reservations).toHaveLength(1);
-    expect(node.journal.state.attachments.size).toBe(0);
   });
 });
 

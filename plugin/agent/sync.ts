@@ -6,57 +6,42 @@
  *   their addresses until somebody ends them. Such an attachment gets its reservation again too, once: its DEL gives it
  *   back, or the operator, after its grace.
  * - A reservation that now is somebody else's is reported (`conflicts.ts`), never fought over.
- * - A reservation of this node that no attachment has is adopted where nothing says that it is left over (the journal
- *   is new, or its pod is here without another sandbox), else released once it is older than `SURPLUS_AGE_MS`.
+ * - A reservation of this node that no attachment has is adopted or released (`leftovers.ts`).
  * - One Table list, and live reads only for what differs. After a restore everything is read live: an API server that was
  *   not restarted with its etcd answers lists from before.
  */
 
 import { ipReservations } from '../../crds/resources.ts';
 import { type ReservationRow, reservationRowDecoder } from '../../crds/row.ts';
-import type { IPReservation } from '../../crds/types.ts';
-import { isOwnedBy, sinceMs } from '../../ipam/reservation.ts';
+import { isOwnedBy } from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
-import type { Clock } from '../../kube/clock.ts';
-import { hasUid } from '../../kube/core.ts';
 import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import type { Conflicts, FoundConflict } from './conflicts.ts';
-import type { GiveBack } from './giveback.ts';
+import { doubtsOf } from './intents.ts';
 import type { Journal } from './journal.ts';
+import type { Leftovers } from './leftovers.ts';
 import type { KeyedLock } from './lock.ts';
-import { type OwnerResolver, podMatches } from './owners.ts';
+import type { Liveness, OwnerResolver } from './owners.ts';
 import type { Reasserter } from './reassert.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import {
-  type AttachmentOwner,
-  attachmentOf,
-  type Claim,
-  hasClaim,
-  intentKey,
-  intentsOf,
-  newestClaim,
-  otherSandbox,
-} from './state.ts';
+import { type AttachmentOwner, type Claim, newestClaim } from './state.ts';
 import { claimOf } from './writer.ts';
-
-/** Milliseconds before a reservation that no attachment has is taken for left over. */
-export const SURPLUS_AGE_MS = 600_000;
 
 export interface NodeSyncOptions {
   readonly api: Api;
-  readonly clock: Clock;
   readonly log: Log;
   readonly node: string;
   readonly journal: Journal;
   readonly lock: KeyedLock;
   readonly owners: OwnerResolver;
   readonly settler: Settler;
-  readonly giveBack: GiveBack;
   readonly reasserter: Reasserter;
   /** Told of each address that an attachment has and somebody else's reservation names. */
   readonly conflicts: Pick<Conflicts, 'set' | 'forget'>;
+  /** Told of each reservation that may be nobody's. */
+  readonly leftovers: Pick<Leftovers, 'look'>;
 }
 
 /** How a comparison is made. */
@@ -71,9 +56,6 @@ export interface CompareOptions {
 function isRefusal(error: unknown): boolean {
   return isApiError(error) && !isApiError(error, 'Unreachable', 'OutcomeUnknown', 'Throttled');
 }
-
-/** What the API server says of an owner. `unknown`: it has no pod of this UID. */
-type Liveness = 'alive' | 'ended' | 'unknown';
 
 export class NodeSync {
   readonly #options: NodeSyncOptions;
@@ -90,7 +72,7 @@ export class NodeSync {
    * @throws ApiError or CniError 11 if the API does not answer; what was mended until then stays
    */
   async compare(options: CompareOptions = {}): Promise<void> {
-    const { api, journal, node } = this.#options;
+    const { api, journal, node, leftovers } = this.#options;
     const known = [...journal.state.attachments];
     const { columns, rows } = await api.listTable(ipReservations, {
       fieldSelector: `spec.owner.node=${node}`,
@@ -109,7 +91,7 @@ export class NodeSync {
     for (const row of byName.values()) {
       const owner = rowOwner(row, node);
       if (owner !== undefined && row.state === 'Bound') {
-        await this.#exclusively(attachmentKey(owner), () => this.#surplus(row, owner));
+        await this.#exclusively(attachmentKey(owner), () => leftovers.look(row.name, owner));
       }
     }
     if (!journal.state.isComplete) {
@@ -162,7 +144,7 @@ export class NodeSync {
     const isContested = lives.some(
       ({ live }) => live?.spec.state === 'Bound' && !isOwnedBy(live.spec, owner),
     );
-    const liveness = isWhole ? 'alive' : await this.#liveness(owner);
+    const liveness = isWhole ? 'alive' : await this.#options.owners.liveness(owner);
     if (keepsContested && isContested && liveness === 'unknown') {
       return;
     }
@@ -189,7 +171,11 @@ export class NodeSync {
     }
     conflicts.set(key, owner, found);
     if (!isSame(claims, attachment.claims)) {
-      journal.append({ t: 'bound', attachment: { ...attachment, claims }, doubts: this.#doubtsOf(key) });
+      journal.append({
+        t: 'bound',
+        attachment: { ...attachment, claims },
+        doubts: doubtsOf(journal.state, key),
+      });
     }
   }
 
@@ -204,67 +190,6 @@ export class NodeSync {
     );
     this.#trusted.add(key);
     return true;
-  }
-
-  async #surplus(row: ReservationRow, seen: AttachmentOwner): Promise<void> {
-    const { journal, clock, log, settler, giveBack } = this.#options;
-    const { state } = journal;
-    const key = attachmentKey(seen);
-    if (hasClaim(state, key, row.name) || state.intents.has(intentKey(seen, row.name))) {
-      return;
-    }
-    const live = await settler.look(row.name);
-    if (live === undefined || !isOwnedBy(live.spec, seen)) {
-      return;
-    }
-    // A row does not say all of its owner.
-    const owner: AttachmentOwner = { ...seen, ...live.spec.owner, kind: live.spec.owner?.kind ?? seen.kind };
-    // After a restore it may name a sandbox of before, while another pod of this node has the address.
-    const user = attachmentOf(state, row.name);
-    const hasOther = user !== undefined || otherSandbox(state, owner) !== undefined;
-    if (user !== undefined && !state.isComplete) {
-      return;
-    }
-    if (!state.isComplete || (!hasOther && (await this.#liveness(owner)) === 'alive')) {
-      this.#adopt(live, owner);
-    } else if (clock.now() - (sinceMs(live.spec) ?? 0) >= SURPLUS_AGE_MS) {
-      log.warn({ reservation: row.name, attachment: key }, 'releasing a reservation that no attachment has');
-      await giveBack.release(claimOf(live), owner);
-    }
-  }
-
-  #adopt(live: IPReservation, owner: AttachmentOwner): void {
-    const { journal, log } = this.#options;
-    const key = attachmentKey(owner);
-    // Its answer was made for fewer addresses.
-    const { result: _incomplete, ...present } = journal.state.attachments.get(key) ?? {
-      owner,
-      claims: [],
-      addedAt: sinceMs(live.spec) ?? 0,
-    };
-    const claim = claimOf(live);
-    log.info({ reservation: claim.name, attachment: key }, 'adopted a reservation of this node');
-    journal.append({
-      t: 'bound',
-      attachment: { ...present, claims: [...present.claims, claim] },
-      doubts: this.#doubtsOf(key),
-    });
-  }
-
-  #doubtsOf(key: string): string[] {
-    return intentsOf(this.#options.journal.state, key).map((intent) => intent.name);
-  }
-
-  /** What a live GET says of the owner: alive only on this node. The node itself is alive: we run on it. */
-  async #liveness(owner: AttachmentOwner): Promise<Liveness> {
-    if (owner.kind !== 'Pod' || owner.namespace === undefined || owner.name === undefined) {
-      return owner.kind === 'Node' ? 'alive' : 'ended';
-    }
-    const pod = await this.#options.owners.livePod(owner.namespace, owner.name);
-    if (pod === undefined || owner.uid === undefined || !hasUid(pod, owner.uid)) {
-      return 'unknown';
-    }
-    return !pod.isTerminal && podMatches(pod, owner.uid, this.#options.node) ? 'alive' : 'ended';
   }
 }
 

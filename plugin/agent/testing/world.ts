@@ -222,10 +222,10 @@ export class TestNode {
     return { journal: guarded, parts, metrics };
   }
 
-  /** Releases and doubts are worked off from now on, until `kill` or `stop`. */
+  /** Releases, doubts and what is left over are worked off from now on, until `kill` or `stop`. */
   work(): void {
-    const { releaser, doubts, annotator } = this.parts;
-    for (const part of [releaser, doubts, annotator])
+    const { releaser, doubts, leftovers, annotator } = this.parts;
+    for (const part of [releaser, doubts, leftovers, annotator])
       this.#world.background.push(part.run(this.#stop.signal));
   }
 
