@@ -74,6 +74,29 @@ describe('an API server that answers again', () => {
     await running;
   });
 
+  test('is asked when an answer is not newer than one before it, although nothing broke', async () => {
+    const { world, node } = await setUp();
+    await using _ = world;
+    await add(node, world, { pod: 'web' });
+    const stop = new AbortController();
+    const running = node.parts.canary.run(stop.signal);
+    const snapshot = world.api.snapshot();
+    await add(node, world, { pod: 'db', container: 'c-db' });
+    const before = world.table;
+    world.api.restore(snapshot);
+    await add(node, world, { pod: 'new', container: 'c-new' });
+    await world.pass(1_000);
+    expect(world.table).toEqual(expect.arrayContaining(before));
+    expect(world.table).toHaveLength(3);
+    world.takeCalls();
+    // What comes after it is newer again.
+    await add(node, world, { pod: 'new', container: 'c-new', ifname: 'net1' });
+    await world.pass(1_000);
+    expect(world.takeCalls().map((call) => call.split(' ')[0])).toEqual(['create']);
+    stop.abort();
+    await running;
+  });
+
   test('is asked again every second until it answers', async () => {
     const { world, node } = await setUp();
     await using _ = world;

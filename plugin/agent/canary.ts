@@ -5,6 +5,8 @@
  * - Every watch that breaks or begins again makes the API suspect; the next ADD, or the watch's return, looks at the newest
  *   reservation that this node made, which a restore loses first. If it is there as it was last written, nothing older is
  *   lost either. If not, everything is compared before an ADD is served.
+ * - So does an answer to a write of this node that is not newer than one before it (`writer.ts`): where etcd is replaced under an API
+ *   server that goes on, nothing need break.
  * - While nothing breaks it costs nothing: no ADD reads for it.
  * - Does NOT see what other nodes lost: each node asserts its own.
  */
@@ -54,7 +56,7 @@ export class Canary {
     this.#suspicions += 1;
   }
 
-  /** A watch begins again, so that the API server can be asked. */
+  /** A watch begins again, or a write is answered: the API server can be asked. */
   reconnected(): void {
     this.suspect();
     this.#wake?.();

@@ -88,7 +88,8 @@ export function buildParts(options: PartsOptions): Parts {
   const giveBack = new GiveBack({ api, clock, log, pools, occupancy });
   const releaser = new Releaser({ clock, log, journal, lock, giveBack });
   const doubts = new DoubtList({ clock, log, journal, lock, settler, giveBack });
-  const writer = new ReservationWriter({ api, clock, journal, settler });
+  const onOlderAnswer = (): void => canary.reconnected();
+  const writer = new ReservationWriter({ api, clock, journal, settler, onOlderAnswer });
   const candidates = new Candidates(random);
   const onConflict = (): void => metrics.conflict();
   const events = new PodEvents({ recorder: options.recorder, cachedPod });

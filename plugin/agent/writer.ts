@@ -6,6 +6,7 @@ import { reservationName } from '../../ipam/name.ts';
 import { bindNew, type Transition, takeHeld, takeReleased } from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
+import { isOlderVersion } from '../../kube/core.ts';
 import type { Journal } from './journal.ts';
 import type { UsablePool } from './select.ts';
 import type { AddContext, Settler } from './settle.ts';
@@ -33,6 +34,8 @@ export interface WriterOptions {
   readonly clock: Clock;
   readonly journal: Journal;
   readonly settler: Settler;
+  /** Called when an answer is not newer than one before it: the API server may have gone back in time under a live connection. */
+  readonly onOlderAnswer: () => void;
 }
 
 /** A claim as the API answered it. */
@@ -53,6 +56,8 @@ export function claimOf(object: IPReservation): Claim {
 /** Each method gives undefined where somebody else was first, and throws CniError 11 where that stays unknown. */
 export class ReservationWriter {
   readonly #options: WriterOptions;
+  /** The version of the newest answer. */
+  #newest: string | undefined;
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -117,7 +122,20 @@ export class ReservationWriter {
       owner: context.owner,
     };
     this.#options.journal.append({ t: 'intent', intent });
+    const before = this.#newest;
     const object = await this.#options.settler.write(intent, context, (timeoutMs) => send(name, timeoutMs));
-    return object === undefined ? undefined : { claim: claimOf(object), pool: entry, origin };
+    if (object === undefined) return undefined;
+    this.#answered(object.metadata.resourceVersion, before);
+    return { claim: claimOf(object), pool: entry, origin };
+  }
+
+  /** @param before the newest version when the write was sent: etcd gives each write a higher one, until it is restored */
+  #answered(version: string | undefined, before: string | undefined): void {
+    if (version === undefined) return;
+    const isNewer = before === undefined || isOlderVersion(before, version);
+    if (!isNewer) this.#options.onOlderAnswer();
+    // After an older one the next is compared with that: one notice, not one for each write until the server has caught up.
+    if (!isNewer || this.#newest === undefined || isOlderVersion(this.#newest, version))
+      this.#newest = version;
   }
 }
