@@ -1,12 +1,9 @@
 /** Whose address is taken back, and whose never, on a real API server; and what that costs, by its audit log. */
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { ipPools, ipReservations } from '../crds/resources.ts';
 import type { IPReservationSpec } from '../crds/types.ts';
 import type { AuditEvent } from '../e2e/controlplane/audit.ts';
-import { type ControlPlane, startControlPlane } from '../e2e/controlplane/controlplane.ts';
-import { connect, type RestApi } from '../kube/client.ts';
-import { systemClock, systemRandom } from '../kube/clock.ts';
+import type { RestApi } from '../kube/client.ts';
 import {
   events,
   MIRROR_ANNOTATION,
@@ -16,70 +13,36 @@ import {
   type StatefulSet,
   statefulSets,
 } from '../kube/core.ts';
-import { silentLog } from '../kube/log.ts';
-import { EventRecorder } from '../kube/recorder.ts';
 import { CROWD } from './livereads.ts';
-import { type OperatorMetrics, operatorMetrics } from './metrics.ts';
-import { Operator } from './operator.ts';
-import { reportThrough } from './report.ts';
+import type { OperatorMetrics } from './metrics.ts';
 import { aNode, anOwner, aPool, aReservation } from './testing/objects.ts';
+import { type OperatorRun, OperatorStage } from './testing/stage.ts';
 
 const GRACE_MS = 500;
 
-let plane: ControlPlane;
-/** The tests' own. */
+let stage: OperatorStage;
 let api: RestApi;
-/** The operator's, with no more than the rights that are shipped for it. */
-let operatorApi: RestApi;
-const stops: (() => Promise<void>)[] = [];
 let last = 0;
 
 beforeAll(async () => {
-  plane = await startControlPlane({ name: 'collection', audit: true });
-  await plane.applyCrds();
-  for (const file of ['namespace/namespace.yaml', 'rbac/operator.yaml']) {
-    await plane.kubectl(['apply', '-f', join(import.meta.dirname, '../config', file)]);
-  }
-  const kubeconfig = await plane.userKubeconfig('berth-operator');
-  operatorApi = await connect({ kubeconfig, userAgent: 'berth-operator-test' });
-  api = await connect({ kubeconfig: plane.kubeconfig, userAgent: 'berth-operator-test' });
-  await plane.kubectl(['create', 'namespace', 'shop']);
+  stage = await OperatorStage.start({ name: 'collection', audit: true });
+  api = stage.api;
 });
 
-afterEach(async () => {
-  for (const stop of stops.splice(0)) await stop();
-});
+afterEach(() => stage.endRuns());
 
-afterAll(async () => {
-  await Promise.all([api?.close(), operatorApi?.close()]);
-  await plane?.stop();
-});
+afterAll(() => stage?.stop());
 
 /** Runs an operator until the test ends; `stop` ends it sooner. */
-function runOperator(options: { dryRun?: boolean; graceMs?: number } = {}): {
-  metrics: OperatorMetrics;
-  stop: () => Promise<void>;
-} {
-  const aborter = new AbortController();
-  const metrics = operatorMetrics();
-  const common = { api: operatorApi, clock: systemClock, random: systemRandom, log: silentLog };
-  const recorder = new EventRecorder({ ...common, component: 'berth-operator' });
-  const operator = new Operator({
-    ...common,
-    metrics,
-    report: options.dryRun === true ? () => undefined : reportThrough(recorder),
-    orphanGraceMs: options.graceMs ?? GRACE_MS,
-    scanIntervalMs: 1_000,
-    dryRun: options.dryRun ?? false,
-  });
-  const running = operator.run(aborter.signal);
-  const stop = async (): Promise<void> => {
-    aborter.abort();
-    await running;
-    await recorder.flush();
-  };
-  stops.push(stop);
-  return { metrics, stop };
+function runOperator({
+  dryRun,
+  graceMs = GRACE_MS,
+}: {
+  dryRun?: boolean;
+  graceMs?: number;
+} = {}): OperatorRun {
+  const report = dryRun === true ? { report: () => undefined } : {};
+  return stage.run({ graceMs, scanIntervalMs: 1_000, dryRun, ...report });
 }
 
 async function waitFor(what: string, condition: () => Promise<boolean>): Promise<void> {
@@ -92,21 +55,6 @@ async function waitFor(what: string, condition: () => Promise<boolean>): Promise
 async function metric(metrics: OperatorMetrics, series: string): Promise<number> {
   const line = (await metrics.registry.metrics()).split('\n').find((each) => each.startsWith(`${series} `));
   return Number(line?.split(' ')[1]);
-}
-
-function createPod(name: string, node = 'node-1', metadata: Pod['metadata'] = {}): Promise<Pod> {
-  const spec = {
-    nodeName: node,
-    terminationGracePeriodSeconds: 0,
-    containers: [{ name: 'a', image: 'a' }],
-    // A mirror pod may not have one.
-    automountServiceAccountToken: false,
-  };
-  return api.create(pods, { metadata: { ...metadata, name, namespace: 'shop' }, spec });
-}
-
-async function deletePod(name: string): Promise<void> {
-  await plane.kubectl(['delete', 'pod', '-n', 'shop', name, '--grace-period=0', '--force', '--wait=false']);
 }
 
 /** Its name. Without `owner` that of the pod; of a pool that does not exist, and so without a cooldown. */
@@ -143,16 +91,16 @@ async function isKept(name: string): Promise<void> {
 describe('taken back', () => {
   test('when its UID is gone, though a pod of the name is there', async () => {
     runOperator();
-    const old = await createPod('renewed');
+    const old = await stage.createPod('renewed');
     const name = await reserve(old);
-    await deletePod('renewed');
-    await createPod('renewed');
+    await stage.deletePod('renewed');
+    await stage.createPod('renewed');
     await isCollected(name);
   });
 
   test('when the pod of the UID is on another node', async () => {
     const { metrics } = runOperator();
-    const pod = await createPod('moved', 'node-2');
+    const pod = await stage.createPod('moved', 'node-2');
     const name = await reserve(pod, {
       owner: { ...anOwner, name: 'moved', uid: pod.metadata.uid ?? '', node: 'node-1' },
     });
@@ -165,7 +113,7 @@ describe('taken back', () => {
   test.each(['Succeeded', 'Failed'] as const)('when its pod has %s', async (phase) => {
     runOperator();
     const name = phase.toLowerCase();
-    const reservation = await reserve(await createPod(name));
+    const reservation = await reserve(await stage.createPod(name));
     await isKept(reservation);
     const status = [{ op: 'replace', path: '/status/phase', value: phase }] as const;
     await api.patch(pods, { namespace: 'shop', name }, status, { subresource: 'status' });
@@ -175,7 +123,7 @@ describe('taken back', () => {
   /** A pod that is Terminating on its node, from which nobody hears. */
   async function terminating(name: string, node: string): Promise<string> {
     await api.create(nodes, aNode(node));
-    const pod = await createPod(name, node, { finalizers: ['example.com/slow'] });
+    const pod = await stage.createPod(name, node, { finalizers: ['example.com/slow'] });
     const reservation = await reserve(pod);
     await api.patch(nodes, { name: node }, [
       {
@@ -184,7 +132,7 @@ describe('taken back', () => {
         value: [{ key: 'node.kubernetes.io/unreachable', effect: 'NoExecute' }],
       },
     ]);
-    await deletePod(name);
+    await stage.deletePod(name);
     await waitFor('it is Terminating', async () => {
       const { metadata } = await api.get(pods, { namespace: 'shop', name });
       return metadata.deletionTimestamp !== undefined;
@@ -216,7 +164,7 @@ describe('taken back', () => {
     const reservation = await terminating('lost-3', 'lost-node-3');
     await isKept(reservation);
     const taint = 'node.kubernetes.io/out-of-service=nodeshutdown:NoExecute';
-    await plane.kubectl(['taint', 'node', 'lost-node-3', taint]);
+    await stage.plane.kubectl(['taint', 'node', 'lost-node-3', taint]);
     await isCollected(reservation);
     expect(await metric(metrics, 'berth_operator_released_total{reason="NodeOutOfService"}')).toBe(1);
   });
@@ -234,10 +182,10 @@ describe('taken back', () => {
 
   test('of a Held one that Berth made: when no pod has the name of its holder', async () => {
     const { metrics } = runOperator();
-    await createPod('sticky', 'node-2');
+    await stage.createPod('sticky', 'node-2');
     const name = await reserve(undefined, { state: 'Held', holder: 'Pod/shop/sticky' });
     await isKept(name);
-    await deletePod('sticky');
+    await stage.deletePod('sticky');
     await isCollected(name);
     expect(await metric(metrics, 'berth_operator_released_total{reason="HolderGone"}')).toBe(1);
   });
@@ -267,11 +215,13 @@ describe('taken back', () => {
 describe('never taken back', () => {
   test('from a static pod that is alive, known by the hash of its mirror', async () => {
     runOperator();
-    await createPod('static', 'node-1', { annotations: { [MIRROR_ANNOTATION]: 'hash-of-the-kubelet' } });
+    await stage.createPod('static', 'node-1', {
+      annotations: { [MIRROR_ANNOTATION]: 'hash-of-the-kubelet' },
+    });
     const owner = { ...anOwner, name: 'static', uid: 'hash-of-the-kubelet' };
     const name = await reserve(undefined, { owner });
     await isKept(name);
-    await deletePod('static');
+    await stage.deletePod('static');
     await isCollected(name);
   });
 
@@ -293,7 +243,7 @@ describe('never taken back', () => {
 
 /** What the operator asked for since then, counted: "list pods". Watches and lists of whole caches are left out. */
 async function requests(since: number): Promise<{ counted: Record<string, number>; all: AuditEvent[] }> {
-  const own = (await plane.auditLog())
+  const own = (await stage.plane.auditLog())
     .slice(since)
     .filter(({ user, verb }) => user.username.endsWith(':berth-operator') && verb !== 'watch')
     .filter(({ objectRef }) => objectRef?.resource !== 'ippools');
@@ -305,7 +255,7 @@ async function requests(since: number): Promise<{ counted: Record<string, number
   return { counted, all: own };
 }
 
-const logLength = async (): Promise<number> => (await plane.auditLog()).length;
+const logLength = async (): Promise<number> => (await stage.plane.auditLog()).length;
 
 describe('what it costs', () => {
   const ON_ONE_NODE = 150;
@@ -314,7 +264,9 @@ describe('what it costs', () => {
   test('at most one read and one write for each orphan, none for a living one, and few events', async () => {
     await api.create(ipPools, aPool('costs', { network: 'costs', subnet: '10.0.0.0/8', cooldown: '1h' }));
     const living = await Promise.all(
-      Array.from({ length: 30 }, (_none, i) => createPod(`living-${i}`, i < 15 ? 'crowded' : `node-${i}`)),
+      Array.from({ length: 30 }, (_none, i) =>
+        stage.createPod(`living-${i}`, i < 15 ? 'crowded' : `node-${i}`),
+      ),
     );
     const orphan = (i: number): Pod => ({
       metadata: { name: `orphan-${i}`, uid: `uid-orphan-${i}` },
@@ -374,7 +326,7 @@ describe('what it costs', () => {
       (await metrics.registry.metrics()).includes('berth_pool_addresses{pool="dry",state="bound"} 1'),
     );
     await stop();
-    const own = (await plane.auditLog())
+    const own = (await stage.plane.auditLog())
       .slice(since)
       .filter(({ user }) => user.username.endsWith(':berth-operator'));
     expect(own.length).toBeGreaterThan(0);

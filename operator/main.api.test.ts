@@ -4,26 +4,20 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { ipPools, ipReservations } from '../crds/resources.ts';
-import { type ControlPlane, startControlPlane } from '../e2e/controlplane/controlplane.ts';
-import { connect, type RestApi } from '../kube/client.ts';
+import type { RestApi } from '../kube/client.ts';
 import { events, leases } from '../kube/core.ts';
 import { aPool, aReservation } from './testing/objects.ts';
+import { OperatorStage } from './testing/stage.ts';
 
 const LEASE = { namespace: 'berth-system', name: 'berth-operator' };
 
-let plane: ControlPlane;
+let stage: OperatorStage;
 let api: RestApi;
-let kubeconfig: string;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
-  plane = await startControlPlane({ name: 'operator-main' });
-  await plane.applyCrds();
-  for (const file of ['namespace/namespace.yaml', 'rbac/operator.yaml']) {
-    await plane.kubectl(['apply', '-f', join(import.meta.dirname, '../config', file)]);
-  }
-  kubeconfig = await plane.userKubeconfig('berth-operator');
-  api = await connect({ kubeconfig: plane.kubeconfig, userAgent: 'berth-operator-test' });
+  stage = await OperatorStage.start({ name: 'operator-main' });
+  api = stage.api;
 });
 
 afterEach(async () => {
@@ -35,10 +29,7 @@ afterEach(async () => {
   }
 });
 
-afterAll(async () => {
-  await api?.close();
-  await plane?.stop();
-});
+afterAll(() => stage?.stop());
 
 interface Process {
   readonly child: ChildProcess;
@@ -54,7 +45,7 @@ interface Process {
 async function start(...flags: string[]): Promise<Process> {
   const addresses = ['--metrics-address=127.0.0.1:0', '--health-address=127.0.0.1:0'];
   const grace = flags.some((flag) => flag.startsWith('--orphan-grace')) ? [] : ['--orphan-grace=300ms'];
-  const common = ['--kubeconfig', kubeconfig, '--scan-interval=500ms', ...grace];
+  const common = ['--kubeconfig', stage.kubeconfig, '--scan-interval=500ms', ...grace];
   const program = join(import.meta.dirname, 'main.ts');
   const child = spawn(process.execPath, [program, ...common, ...addresses, ...flags]);
   children.push(child);
@@ -162,12 +153,12 @@ test('a killed operator is followed by one that finishes its work', async () => 
 });
 
 test('it waits for an API server that is away, and says so', async () => {
-  await plane.killApiServer();
+  await stage.plane.killApiServer();
   const operator = await start('--leader-elect=false');
   await eventually(async () => {
     const ready = await fetch(`${operator.health}/readyz`);
     expect([ready.status, await ready.text()]).toEqual([503, expect.stringContaining('not yet read')]);
   });
-  await plane.startApiServer();
+  await stage.plane.startApiServer();
   await eventually(async () => expect((await fetch(`${operator.health}/readyz`)).status).toBe(200));
 });

@@ -1,90 +1,37 @@
 /** The operator's reconcilers together, against a real API server. */
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { CONDITION_READY, FINALIZER_IN_USE, ipPools, ipReservations } from '../crds/resources.ts';
 import type { Condition, IPPool, IPReservation } from '../crds/types.ts';
-import { type ControlPlane, startControlPlane } from '../e2e/controlplane/controlplane.ts';
-import { connect, type RestApi } from '../kube/client.ts';
-import { systemClock } from '../kube/clock.ts';
+import type { RestApi } from '../kube/client.ts';
 import { type Pod, pods } from '../kube/core.ts';
 import { isApiError } from '../kube/errors.ts';
-import { silentLog } from '../kube/log.ts';
-import { operatorMetrics } from './metrics.ts';
-import { Operator } from './operator.ts';
 import { EMPTY_COUNTS_APART_MS } from './poolreconciler.ts';
-import type { Happening } from './report.ts';
+import type { Happening, Report } from './report.ts';
 import { anOwner, aPool, aReservation } from './testing/objects.ts';
+import { type OperatorRun, OperatorStage, type RunOptions } from './testing/stage.ts';
 
-let plane: ControlPlane;
-/** The tests' own. */
+let stage: OperatorStage;
 let api: RestApi;
-/** The operator's, with no more than the rights that are shipped for it. */
-let operatorApi: RestApi;
-const stops: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
-  plane = await startControlPlane({ name: 'operator' });
-  await plane.applyCrds();
-  for (const file of ['namespace/namespace.yaml', 'rbac/operator.yaml']) {
-    await plane.kubectl(['apply', '-f', join(import.meta.dirname, '../config', file)]);
-  }
-  const kubeconfig = await plane.userKubeconfig('berth-operator');
-  operatorApi = await connect({ kubeconfig, userAgent: 'berth-operator-test' });
-  api = await connect({ kubeconfig: plane.kubeconfig, userAgent: 'berth-operator-test' });
-  await plane.kubectl(['create', 'namespace', 'shop']);
+  stage = await OperatorStage.start({ name: 'operator' });
+  api = stage.api;
 });
 
-afterEach(async () => {
-  for (const stop of stops.splice(0)) await stop();
-});
+afterEach(() => stage.endRuns());
 
-afterAll(async () => {
-  await Promise.all([api?.close(), operatorApi?.close()]);
-  await plane?.stop();
-});
+afterAll(() => stage?.stop());
 
-interface Run {
-  readonly metrics: ReturnType<typeof operatorMetrics>;
+interface Run extends Pick<OperatorRun, 'metrics'> {
   readonly reports: Happening[];
 }
 
 /** Runs an operator until the test ends, with a grace that the test can wait for. */
-function runOperator(options: { dryRun?: boolean; scanIntervalMs?: number; graceMs?: number } = {}): Run {
-  const stop = new AbortController();
-  const metrics = operatorMetrics();
+function runOperator({ scanIntervalMs = 500, ...more }: Partial<RunOptions> = {}): Run {
   const reports: Happening[] = [];
-  const operator = new Operator({
-    api: operatorApi,
-    clock: systemClock,
-    random: Math.random,
-    log: silentLog,
-    metrics,
-    report: (_about, happening) => reports.push(happening),
-    orphanGraceMs: options.graceMs ?? 300,
-    scanIntervalMs: options.scanIntervalMs ?? 500,
-    dryRun: options.dryRun ?? false,
-  });
-  const running = operator.run(stop.signal);
-  stops.push(async () => {
-    stop.abort();
-    await running;
-  });
+  const report: Report = (_about, happening) => reports.push(happening);
+  const { metrics } = stage.run({ graceMs: 300, scanIntervalMs, report, ...more });
   return { metrics, reports };
-}
-
-async function createPod(name: string): Promise<Pod> {
-  const manifest = {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace: 'shop' },
-    spec: { nodeName: 'node-1', terminationGracePeriodSeconds: 0, containers: [{ name: 'a', image: 'a' }] },
-  };
-  await plane.kubectl(['create', '-f', '-'], JSON.stringify(manifest));
-  return api.get(pods, { namespace: 'shop', name });
-}
-
-async function deletePod(name: string): Promise<void> {
-  await plane.kubectl(['delete', 'pod', '-n', 'shop', name, '--grace-period=0', '--force']);
 }
 
 function createReservation(address: string, pool: string, pod: Pod): Promise<IPReservation> {
@@ -164,14 +111,14 @@ test('a deleted pool is Terminating while a reservation is left, and goes when n
   runOperator();
   await api.create(ipPools, aPool('leaving', { subnet: '10.3.0.0/24', cooldown: '0s' }));
   await eventually(async () => expect(await readyOf('leaving')).toMatchObject({ status: 'True' }));
-  const pod = await createPod('leaver');
+  const pod = await stage.createPod('leaver');
   await createReservation('10.3.0.9', 'leaving', pod);
   await api.delete(ipPools, { name: 'leaving' });
   await eventually(async () => {
     expect(await readyOf('leaving')).toMatchObject({ status: 'False', reason: 'Terminating' });
     expect((await pool('leaving'))?.status).toMatchObject({ bound: '1' });
   });
-  await deletePod('leaver');
+  await stage.deletePod('leaver');
   await eventually(async () => expect(await reservation('10.3.0.9')).toBeUndefined());
   await eventually(async () => expect(await pool('leaving')).toBeUndefined());
 });
@@ -179,12 +126,12 @@ test('a deleted pool is Terminating while a reservation is left, and goes when n
 test('the address of a pod that is gone rests, and is free after the cooldown', async () => {
   const run = runOperator({ scanIntervalMs: 600_000 });
   await api.create(ipPools, aPool('blue', { subnet: '10.4.0.0/24', cooldown: '1s' }));
-  const pod = await createPod('short-lived');
+  const pod = await stage.createPod('short-lived');
   await createReservation('10.4.0.9', 'blue', pod);
   await eventually(async () =>
     expect((await pool('blue'))?.status).toMatchObject({ bound: '1', free: '253' }),
   );
-  await deletePod('short-lived');
+  await stage.deletePod('short-lived');
   await eventually(async () => expect((await reservation('10.4.0.9'))?.spec.state).toBe('Released'));
   await eventually(async () => expect(await reservation('10.4.0.9')).toBeUndefined());
   await eventuallyCounted(run, 'berth_operator_released_total{reason="PodDeleted"} 1');
@@ -202,10 +149,10 @@ test('an address that was an orphan before the operator started is found', async
 
 test('a re-created pod of the same name keeps its address while the old one is collected', async () => {
   runOperator();
-  const old = await createPod('twin');
+  const old = await stage.createPod('twin');
   await createReservation('10.6.0.1', 'nowhere', old);
-  await deletePod('twin');
-  const young = await createPod('twin');
+  await stage.deletePod('twin');
+  const young = await stage.createPod('twin');
   expect(young.metadata.uid).not.toBe(old.metadata.uid);
   await createReservation('10.6.0.2', 'nowhere', young);
   await eventually(async () => expect(await reservation('10.6.0.1')).toBeUndefined());
@@ -217,7 +164,7 @@ test('a re-created pod of the same name keeps its address while the old one is c
 
 test('a pod that has finished gives its address back', async () => {
   const run = runOperator();
-  const pod = await createPod('job');
+  const pod = await stage.createPod('job');
   await createReservation('10.7.0.1', 'nowhere', pod);
   await api.patch(
     pods,
@@ -242,9 +189,9 @@ test('an address held by a person is left alone', async () => {
   const run = runOperator();
   const { owner: _none, ...spec } = aReservation('10.9.0.1', { state: 'Held', holder: 'Pod/shop/vip' }).spec;
   await api.create(ipReservations, { ...aReservation('10.9.0.1'), spec });
-  const pod = await createPod('marker');
+  const pod = await stage.createPod('marker');
   await createReservation('10.9.0.2', 'nowhere', pod);
-  await deletePod('marker');
+  await stage.deletePod('marker');
   // The operator has seen both when it has collected the later one.
   await eventually(async () => expect(await reservation('10.9.0.2')).toBeUndefined());
   expect((await reservation('10.9.0.1'))?.spec.state).toBe('Held');
