@@ -3,12 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ControlPlane, startControlPlane } from '../e2e/controlplane/controlplane.ts';
 import { applyNetworkAttachmentDefinitions } from '../e2e/controlplane/nad.ts';
 import { ELSEWHERE, type Installation, render, SHIPPED, userOf } from './testing/render.ts';
-
-interface Rule {
-  readonly apiGroups: readonly string[];
-  readonly resources: readonly string[];
-  readonly verbs: readonly string[];
-}
+import { AT_HOME, EVERYWHERE, listed, type Rule } from './testing/rights.ts';
 
 let controlPlane: ControlPlane;
 
@@ -47,45 +42,12 @@ describe('samples', () => {
   });
 });
 
-/** What each program may do, by "group/resource": the whole list. */
-const EVERYWHERE: Readonly<Record<'agent' | 'operator', Readonly<Record<string, readonly string[]>>>> = {
-  agent: {
-    'ipam.berth.dev/ippools': ['get', 'list', 'watch'],
-    'ipam.berth.dev/ipreservations': ['create', 'get', 'list', 'patch', 'delete'],
-    '/pods': ['get', 'list', 'watch'],
-    '/namespaces': ['get', 'list', 'watch'],
-    '/nodes': ['get', 'list', 'watch'],
-    '/events': ['create', 'patch'],
-  },
-  operator: {
-    'ipam.berth.dev/ippools': ['get', 'list', 'watch', 'patch'],
-    'ipam.berth.dev/ippools/status': ['update'],
-    'ipam.berth.dev/ipreservations': ['get', 'list', 'watch', 'patch', 'delete'],
-    '/pods': ['get', 'list', 'watch'],
-    '/namespaces': ['get', 'list', 'watch'],
-    '/nodes': ['get', 'list', 'watch'],
-    'apps/statefulsets': ['get'],
-    '/events': ['create', 'patch', 'list', 'watch'],
-  },
-};
-/** Besides, in the namespace that the program is installed in. */
-const AT_HOME: typeof EVERYWHERE = {
-  agent: {},
-  operator: { 'coordination.k8s.io/leases': ['get', 'create', 'update'] },
-};
 /** What Kubernetes lets everybody do: ask about themselves. */
 const EVERYBODY = {
   'authentication.k8s.io/selfsubjectreviews': ['create'],
   'authorization.k8s.io/selfsubjectaccessreviews': ['create'],
   'authorization.k8s.io/selfsubjectrulesreviews': ['create'],
 };
-
-function listed(...tables: readonly Readonly<Record<string, readonly string[]>>[]): string[] {
-  return tables
-    .flatMap((table) => Object.entries(table))
-    .flatMap(([resource, verbs]) => verbs.map((verb) => `${resource} ${verb}`))
-    .toSorted();
-}
 
 describe.each<[string, Installation]>([
   ['as shipped', SHIPPED],
