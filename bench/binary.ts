@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CniCall, cniEnv } from '../e2e/harness/cni.ts';
 import { measure } from './load.ts';
-import { peakRssMb } from './memory.ts';
 import { SocketClient } from './socketclient.ts';
 import { median, type Round } from './stats.ts';
 import { runProcesses } from './subjects.ts';
+import { peakRssMb } from './usage.ts';
 
 /** Medians over rounds; times in milliseconds. */
 export interface BinaryAlone {

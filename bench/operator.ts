@@ -11,8 +11,8 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { artefacts, operatorIsUp, Program } from '../e2e/harness/programs.ts';
 import { waitFor } from '../e2e/harness/wait.ts';
-import { peakRssMb, rssMb } from './memory.ts';
 import { OperatorServer } from './operatorserver.ts';
+import { peakRssMb, rssMb } from './usage.ts';
 
 const SIZES = [1_000, 65_000, 250_000] as const;
 /** Changes after everything is read: as many new reservations, and their ends. */

@@ -1,0 +1,174 @@
+/**
+ * What an ADD and a DEL cost at 1, 8, 32 and 100 callers, beside raw creates of the same object in the same rounds; the
+ * API requests and CPU of each; and whole processes: the binary, `host-local`, and one that does nothing.
+ */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { resolveCniPlugins } from '../e2e/controlplane/assets.ts';
+import { requestDifference } from '../e2e/controlplane/metrics.ts';
+import type { Cluster } from '../e2e/harness/cluster.ts';
+import { artefacts } from '../e2e/harness/programs.ts';
+import { connect } from '../kube/client.ts';
+import { ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import { SocketClient } from './socketclient.ts';
+import { type Round, type Row, summarise } from './stats.ts';
+import { AgentCalls, RawCreates, runHostLocal, runNothing } from './subjects.ts';
+import { CpuMeter, peakRssMb, rssMb } from './usage.ts';
+
+/** Callers, and operations of one round: enough for about two seconds each. */
+const LOADS = [
+  { callers: 1, operations: scaled(300) },
+  { callers: 8, operations: scaled(1_000) },
+  { callers: 32, operations: scaled(1_500) },
+  { callers: 100, operations: scaled(1_500) },
+] as const;
+/** Where CPU is measured, and raw creates of the administrator. */
+const HEAVY = LOADS[2];
+const BINARY_OPERATIONS = scaled(100);
+const PODS = 100;
+
+interface Rounds {
+  readonly create: Round[];
+  readonly add: Round[];
+  readonly del: Round[];
+}
+
+/** What the CPU milliseconds of one operation are spent by. */
+type CpuShare = Readonly<Record<string, number>>;
+
+export interface CallersResult {
+  readonly rows: readonly Row[];
+  readonly requestsPerAdd: number;
+  readonly requestsPerDel: number;
+  /** CPU milliseconds for each operation at 32 callers, by process. */
+  readonly cpuMs: { readonly create: CpuShare; readonly add: CpuShare; readonly del: CpuShare };
+  readonly agentRssMb: { readonly rest: number; readonly peak: number };
+  readonly operatorRssMb: number;
+}
+
+/** Requests that one operation costs, from the API server's own counters. The operator and the watches are left out. */
+async function countRequests(
+  cluster: Cluster,
+  calls: AgentCalls,
+): Promise<{ perAdd: number; perDel: number }> {
+  // The operator's status writes would be counted with the agent's.
+  await cluster.operator.stop();
+  const counted = async (operation: () => Promise<unknown>): Promise<number> => {
+    const before = await cluster.controlPlane.countRequests();
+    await operation();
+    const after = await cluster.controlPlane.countRequests();
+    return requestDifference(before, after)
+      .filter(
+        (r) =>
+          r.verb !== 'WATCH' &&
+          (r.group === 'ipam.berth.dev' || /^(pods|nodes|namespaces)$/.test(r.resource)),
+      )
+      .reduce((sum, r) => sum + r.count, 0);
+  };
+  const operations = 200;
+  const perAdd = (await counted(() => calls.addOnly(8, operations))) / operations;
+  const perDel = (await counted(() => calls.delLast(8, operations))) / operations;
+  await cluster.operator.start();
+  return { perAdd, perDel };
+}
+
+/** @throws Error if an operation fails: a benchmark with failures measures something else */
+export async function measureCallers(): Promise<CallersResult> {
+  const dataDir = mkdtempSync(join(tmpdir(), 'berth-bench-'));
+  const cluster = await startBenchCluster({ name: 'bench' });
+  try {
+    return await measure(cluster, dataDir);
+  } finally {
+    await cluster.stop();
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+}
+
+async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult> {
+  const agent = cluster.agent('node-1');
+  await cluster.createPool('bench', { subnet: '10.0.0.0/8', cooldown: '0s' });
+  const pods = await Promise.all(
+    Array.from({ length: PODS }, (_, i) => cluster.createPod('node-1', `bench-${i}`)),
+  );
+  const [pod] = pods;
+  if (pod === undefined) throw new Error('no pods');
+  // With the agent's own token: roles, flow control and the admission policy are part of what a create costs it.
+  const agentApi = await connect({
+    kubeconfig: agent.kubeconfig,
+    userAgent: 'berth-bench',
+    connections: HEAVY.callers,
+  });
+  const raw = new RawCreates(agentApi, pod, 'raw', () => Date.now());
+  // And as the cluster's administrator, to whom none of these applies.
+  const admin = new RawCreates(cluster.api, pod, 'admin', () => Date.now());
+  const calls = new AgentCalls(agent, new SocketClient(agent.socket), pods);
+  const { directory } = await resolveCniPlugins();
+  const hostLocal = join(directory, 'host-local');
+  const rest = rssMb(agent.program.pid);
+  const meter = (): CpuMeter =>
+    new CpuMeter({
+      agent: agent.program.pid,
+      operator: cluster.operator.pid,
+      apiServer: cluster.controlPlane.apiServerPid,
+      etcd: cluster.controlPlane.etcdPid,
+    });
+  const cpu = { create: meter(), add: meter(), del: meter() };
+
+  say('warming up');
+  await raw.run(8, scaled(500));
+  await calls.run(8, scaled(500));
+  await raw.clean();
+
+  const byLoad = new Map<number, Rounds>(
+    LOADS.map(({ callers }) => [callers, { create: [], add: [], del: [] }]),
+  );
+  const adminRounds: Round[] = [];
+  const processes: Record<'binary' | 'hostLocal' | 'nothing', Round[]> = {
+    binary: [],
+    hostLocal: [],
+    nothing: [],
+  };
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const { callers, operations } of LOADS) {
+      const rounds = byLoad.get(callers);
+      const metered = <R>(of: CpuMeter, work: () => Promise<R>): Promise<R> =>
+        callers === HEAVY.callers ? of.around(operations, work) : work();
+      rounds?.create.push(await metered(cpu.create, () => raw.run(callers, operations)));
+      rounds?.add.push(await metered(cpu.add, () => calls.addOnly(callers, operations)));
+      rounds?.del.push(await metered(cpu.del, () => calls.delLast(callers, operations)));
+    }
+    adminRounds.push(await admin.run(HEAVY.callers, HEAVY.operations));
+    processes.binary.push(await calls.runBinary(artefacts.binary, BINARY_OPERATIONS));
+    processes.hostLocal.push(runHostLocal(hostLocal, dataDir, round * BINARY_OPERATIONS, BINARY_OPERATIONS));
+    processes.nothing.push(runNothing(BINARY_OPERATIONS));
+    await raw.clean();
+    await admin.clean();
+    say(`callers: round ${round + 1} of ${ROUNDS} done`);
+  }
+  const cpuMs = {
+    create: cpu.create.perOperation(),
+    add: cpu.add.perOperation(),
+    del: cpu.del.perOperation(),
+  };
+  const requests = await countRequests(cluster, calls);
+  await agentApi.close();
+  return {
+    rows: [
+      ...[...byLoad].flatMap(([callers, { create, add, del }]) => [
+        { ...summarise('create', callers, create), ratio: 1 },
+        summarise('add/agent', callers, add, create),
+        summarise('del/agent', callers, del, create),
+      ]),
+      summarise('create/admin', HEAVY.callers, adminRounds, byLoad.get(HEAVY.callers)?.create),
+      summarise('add/binary', 1, processes.binary, byLoad.get(1)?.create),
+      summarise('host-local/binary', 1, processes.hostLocal),
+      summarise('true/binary', 1, processes.nothing),
+    ],
+    requestsPerAdd: requests.perAdd,
+    requestsPerDel: requests.perDel,
+    cpuMs,
+    agentRssMb: { rest, peak: peakRssMb(agent.program.pid) },
+    operatorRssMb: peakRssMb(cluster.operator.pid),
+  };
+}

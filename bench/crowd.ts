@@ -1,0 +1,127 @@
+/**
+ * A pool of exactly as many addresses as there are pods, on ten nodes: filled at once, then rebuilt at once, so that each
+ * old pod's DEL and each new pod's ADD come at the same time, and released addresses rest for 30 s.
+ */
+import { requestDifference } from '../e2e/controlplane/metrics.ts';
+import { type Cluster, podCall, type TestPod } from '../e2e/harness/cluster.ts';
+import { codeOf } from '../e2e/harness/cni.ts';
+import { inParallel } from '../e2e/harness/parallel.ts';
+import { say, scaled, startBenchCluster } from './setup.ts';
+import { percentile } from './stats.ts';
+
+const NODES: readonly string[] = Array.from({ length: 10 }, (_, i) => `node-${i}`);
+const PODS = scaled(1_000);
+/** ADDs that each agent has in hand at the same time. */
+const CALLERS = 8;
+/** Milliseconds after which a runtime tries a failed ADD again, and how long it does. */
+const RETRY_MS = 1_000;
+const PATIENCE_MS = 60_000;
+
+export interface CrowdRow {
+  readonly name: 'fill' | 'rebuild';
+  readonly pods: number;
+  readonly seconds: number;
+  /** ADDs whose first try failed, and those that failed for good. */
+  readonly failedFirst: number;
+  readonly failed: number;
+  /** Of an ADD until it had succeeded, tries included. */
+  readonly p50_ms: number;
+  readonly p99_ms: number;
+  readonly slowest_ms: number;
+  /** API requests for reservations, of all kinds, for each ADD; a rebuild's include one for each DEL. */
+  readonly requestsPerAdd: number;
+}
+
+interface Start {
+  readonly tries: number;
+  readonly ms: number;
+  readonly code: number;
+}
+
+export async function measureCrowd(): Promise<CrowdRow[]> {
+  const cluster = await startBenchCluster({ name: 'crowd', nodes: NODES });
+  try {
+    // 10.1.0.1 and as many after it as there are pods.
+    const last = PODS;
+    const ranges = [`10.1.0.1-10.1.${last >> 8}.${last & 255}`];
+    await cluster.createPool('crowd', { subnet: '10.1.0.0/20', ranges, cooldown: '30s' });
+    const old = await createPods(cluster, 'old');
+    const fill = await measure(cluster, 'fill', () => onTheirNodes(old, (pod) => start(cluster, pod)));
+    await cluster.whenPool('crowd', 'the operator tells which addresses are taken', ({ status }) => {
+      return status?.occupancy !== undefined && status.bound === String(PODS - fill.failed);
+    });
+    const young = await createPods(cluster, 'young');
+    const rebuild = await measure(cluster, 'rebuild', async () => {
+      const [started] = await Promise.all([
+        onTheirNodes(young, (pod) => start(cluster, pod)),
+        onTheirNodes(old, (pod) => call(cluster, 'DEL', pod)),
+      ]);
+      return started;
+    });
+    return [fill, rebuild];
+  } finally {
+    await cluster.stop();
+  }
+}
+
+function createPods(cluster: Cluster, name: string): Promise<TestPod[]> {
+  const numbers = Array.from({ length: PODS }, (_, i) => i);
+  return inParallel(16, numbers, (i) => cluster.createPod(NODES[i % NODES.length] ?? '', `${name}-${i}`));
+}
+
+async function call(cluster: Cluster, command: 'ADD' | 'DEL', pod: TestPod): Promise<number> {
+  const agent = cluster.agent(pod.node);
+  return codeOf(await agent.call(podCall(command, pod, agent.ipam({ pools: ['crowd'] }))));
+}
+
+/** As a runtime does: the same ADD again after a second. */
+async function start(cluster: Cluster, pod: TestPod): Promise<Start> {
+  const began = performance.now();
+  for (let tries = 1; ; tries += 1) {
+    const code = await call(cluster, 'ADD', pod);
+    const ms = performance.now() - began;
+    if (code === 0 || ms > PATIENCE_MS) return { tries, ms, code };
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+  }
+}
+
+async function onTheirNodes<R>(pods: readonly TestPod[], work: (pod: TestPod) => Promise<R>): Promise<R[]> {
+  const answers = await Promise.all(
+    NODES.map((node) =>
+      inParallel(
+        CALLERS,
+        pods.filter((pod) => pod.node === node),
+        work,
+      ),
+    ),
+  );
+  return answers.flat();
+}
+
+async function measure(
+  cluster: Cluster,
+  name: CrowdRow['name'],
+  work: () => Promise<Start[]>,
+): Promise<CrowdRow> {
+  const before = await cluster.controlPlane.countRequests();
+  const began = performance.now();
+  const starts = await work();
+  const seconds = (performance.now() - began) / 1000;
+  const requests = requestDifference(before, await cluster.controlPlane.countRequests())
+    .filter(({ verb, resource }) => resource === 'ipreservations' && verb !== 'WATCH')
+    .reduce((sum, { count }) => sum + count, 0);
+  const times = starts.map(({ ms }) => ms);
+  const row: CrowdRow = {
+    name,
+    pods: starts.length,
+    seconds: Number(seconds.toFixed(1)),
+    failedFirst: starts.filter(({ tries, code }) => tries > 1 || code !== 0).length,
+    failed: starts.filter(({ code }) => code !== 0).length,
+    p50_ms: Math.round(percentile(times, 0.5)),
+    p99_ms: Math.round(percentile(times, 0.99)),
+    slowest_ms: Math.round(Math.max(...times)),
+    requestsPerAdd: Number((requests / starts.length).toFixed(2)),
+  };
+  say(`crowd: ${name} of ${row.pods} pods took ${row.seconds} s`);
+  return row;
+}

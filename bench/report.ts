@@ -1,0 +1,124 @@
+/** What was measured, as tables on the terminal and as JSON. */
+import { execFileSync } from 'node:child_process';
+import { cpus, totalmem } from 'node:os';
+import type { BinaryAlone } from './binary.ts';
+import type { CallersResult } from './callers.ts';
+import type { CrowdRow } from './crowd.ts';
+import type { FlatnessRow } from './flatness.ts';
+import { PINNED, ROUNDS, say } from './setup.ts';
+import type { Row } from './stats.ts';
+
+/** One run. What was not asked for is absent. */
+export interface Result {
+  readonly commit: string;
+  readonly time: string;
+  readonly machine: { readonly cpu: string; readonly cores: number; readonly memoryGb: number };
+  readonly node: string;
+  readonly rounds: number;
+  /** etcd and the API server had the first core, everything else the second. */
+  readonly pinned: boolean;
+  readonly binaryAlone?: BinaryAlone;
+  readonly callers?: CallersResult;
+  readonly flatness?: readonly FlatnessRow[];
+  readonly crowd?: readonly CrowdRow[];
+}
+
+function git(...args: string[]): string {
+  return execFileSync('git', args, { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
+}
+
+/** Where and of what it was measured. */
+export function circumstances(): Result {
+  return {
+    commit: `${git('rev-parse', 'HEAD')}${git('status', '--porcelain') === '' ? '' : ' with changes'}`,
+    time: new Date().toISOString(),
+    machine: {
+      cpu: cpus()[0]?.model ?? 'unknown',
+      cores: cpus().length,
+      memoryGb: Math.round(totalmem() / 2 ** 30),
+    },
+    node: process.version,
+    rounds: ROUNDS,
+    pinned: PINNED,
+  };
+}
+
+function table(cells: readonly (readonly (string | number)[])[]): void {
+  const widths = (cells[0] ?? []).map((_, column) =>
+    Math.max(...cells.map((row) => String(row[column] ?? '').length)),
+  );
+  for (const row of cells) {
+    say(
+      row
+        .map((cell, i) => String(cell).padEnd(widths[i] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    );
+  }
+  say('');
+}
+
+const COLUMNS = ['rate/s', 'p50 ms', 'p99 ms', 'ratio', 'lowest to highest/s'];
+const cellsOf = (r: Row): (string | number)[] => [
+  r.rate,
+  r.p50_ms,
+  r.p99_ms,
+  r.ratio ?? '-',
+  r.spread.join(' to '),
+];
+
+export function print({ callers, flatness, crowd, binaryAlone }: Result): void {
+  say('');
+  if (callers !== undefined) printCallers(callers);
+  if (flatness !== undefined) {
+    table([['allocated', 'name', ...COLUMNS], ...flatness.map((r) => [r.allocated, r.name, ...cellsOf(r)])]);
+  }
+  if (crowd !== undefined) {
+    table([
+      ['', 'pods', 's', 'failed first', 'failed', 'p50 ms', 'p99 ms', 'slowest ms', 'requests per ADD'],
+      ...crowd.map((r) => [
+        r.name,
+        r.pods,
+        r.seconds,
+        r.failedFirst,
+        r.failed,
+        r.p50_ms,
+        r.p99_ms,
+        r.slowest_ms,
+        r.requestsPerAdd,
+      ]),
+    ]);
+  }
+  if (binaryAlone !== undefined) {
+    const { roundTripMs, processMs, fiftyAtOnceMs, rssMb } = binaryAlone;
+    say(
+      `binary alone: ${processMs.toFixed(1)} ms, a bare round trip ${roundTripMs.toFixed(2)} ms; 50 at once ${fiftyAtOnceMs.toFixed(0)} ms; RSS ${rssMb} MB`,
+    );
+  }
+  say(PINNED ? 'etcd and API server on core 0, everything else on core 1' : 'all share all cores');
+}
+
+function printCallers({
+  rows,
+  cpuMs,
+  requestsPerAdd,
+  requestsPerDel,
+  agentRssMb,
+  operatorRssMb,
+}: CallersResult): void {
+  table([['name', 'callers', ...COLUMNS], ...rows.map((r) => [r.name, r.callers, ...cellsOf(r)])]);
+  table([
+    ['CPU ms each, 32 callers', ...Object.keys(cpuMs.add)],
+    ...(['create', 'add', 'del'] as const).map((name) => [name, ...Object.values(cpuMs[name])]),
+  ]);
+  say(`API requests: ${requestsPerAdd} per ADD, ${requestsPerDel} per DEL`);
+  say(
+    `RSS: agent ${agentRssMb.rest} MB at rest, ${agentRssMb.peak} MB at its peak; operator ${operatorRssMb} MB at its peak`,
+  );
+  const create = rows.find((r) => r.name === 'create' && r.callers === 1);
+  const binary = rows.find((r) => r.name === 'add/binary');
+  if (create !== undefined && binary !== undefined) {
+    const more = (binary.p50_ms - create.p50_ms).toFixed(1);
+    say(`ADD through the binary adds ${more} ms to a raw create (medians)`);
+  }
+}
