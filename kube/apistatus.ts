@@ -82,7 +82,13 @@ function parseStatus(body: string): ParsedStatus {
   };
 }
 
+/** True for an answer by which the server, or its priority and fairness, turned the call away at the door. */
+export function isTurnedAway({ status, retryAfter }: Pick<FailedAnswer, 'status' | 'retryAfter'>): boolean {
+  return status === 429 || (status === 503 && retryAfter !== undefined);
+}
+
 function kindOf(answer: FailedAnswer, status: ParsedStatus): ApiErrorKind {
+  if (isTurnedAway(answer)) return 'Throttled';
   switch (answer.status) {
     case 400:
       return 'Invalid';
@@ -98,12 +104,6 @@ function kindOf(answer: FailedAnswer, status: ParsedStatus): ApiErrorKind {
     case 422:
       // Only a JSON patch that cannot be applied is refused without naming a field.
       return answer.verb === 'patch' && status.causes.length === 0 ? 'TestFailed' : 'Invalid';
-    case 429:
-      return 'Throttled';
-    case 503:
-      // With Retry-After the server (or its priority and fairness) turned the call away at the door.
-      if (answer.retryAfter !== undefined) return 'Throttled';
-      break;
     default:
   }
   if (answer.status >= 500) return isMutating(answer.verb) ? 'OutcomeUnknown' : 'Unreachable';

@@ -8,6 +8,7 @@
  * - Does NOT check that answers fit their TypeScript types: the API server's schema does that.
  */
 import { isAborted } from './abort.ts';
+import { AdaptiveLimit } from './adaptivelimit.ts';
 import type {
   Api,
   CallOptions,
@@ -23,7 +24,7 @@ import type {
   WatchOptions,
   WriteOptions,
 } from './api.ts';
-import { errorOfAnswer, oneLine, type Verb } from './apistatus.ts';
+import { errorOfAnswer, isMutating, oneLine, type Verb } from './apistatus.ts';
 import {
   type Call,
   encode,
@@ -38,8 +39,9 @@ import {
 import { type Clock, systemClock } from './clock.ts';
 import { Connection, type Session } from './connection.ts';
 import type { ApiError } from './errors.ts';
-import { exchange, type HttpRequest, NoAnswer } from './exchange.ts';
+import { type HttpRequest, NoAnswer } from './exchange.ts';
 import { collectionPath, creationPath, targetOf, watchQuery } from './paths.ts';
+import { exchangeInTurn } from './turn.ts';
 import { WatchStream } from './watchstream.ts';
 
 /** One finished call, for metrics. A watch counts once, when its headers are there. */
@@ -60,7 +62,7 @@ export interface ConnectOptions {
   readonly onRequest?: ((request: RequestInfo) => void) | undefined;
   /** Milliseconds until a call is given up. Defaults to 30,000. */
   readonly timeoutMs?: number | undefined;
-  /** At most this many calls run at the same time; more wait. Watches are not counted. Defaults to 64. */
+  /** At most this many calls run at the same time, fewer while the server throttles (adaptivelimit.ts). Watches are not counted. Defaults to 64. */
   readonly connections?: number | undefined;
   /** Defaults to the machine's. */
   readonly clock?: Clock | undefined;
@@ -77,25 +79,24 @@ const MAX_EVENT_BYTES = 16 * 1024 * 1024;
  */
 export async function connect(options: ConnectOptions): Promise<RestApi> {
   const clock = options.clock ?? systemClock;
-  const connection = new Connection({
-    kubeconfig: options.kubeconfig,
-    connections: options.connections ?? 64,
-    clock,
-  });
+  const { kubeconfig, connections = 64 } = options;
+  const connection = new Connection({ kubeconfig, connections, clock });
   await connection.refresh();
-  return new RestApi(connection, clock, options);
+  return new RestApi(connection, new AdaptiveLimit({ clock, most: connections }), clock, options);
 }
 
 /** See `connect`. */
 export class RestApi implements Api {
   readonly #connection: Connection;
+  readonly #limit: AdaptiveLimit;
   readonly #clock: Clock;
   readonly #userAgent: string;
   readonly #timeoutMs: number;
   readonly #onRequest: ((request: RequestInfo) => void) | undefined;
 
-  constructor(connection: Connection, clock: Clock, options: ConnectOptions) {
+  constructor(connection: Connection, limit: AdaptiveLimit, clock: Clock, options: ConnectOptions) {
     this.#connection = connection;
+    this.#limit = limit;
     this.#clock = clock;
     this.#userAgent = options.userAgent;
     this.#timeoutMs = options.timeoutMs ?? 30_000;
@@ -279,14 +280,15 @@ export class RestApi implements Api {
     let code: number | 'error' = 'error';
     try {
       const session = this.#connection.current ?? (await this.#session(timeoutMs, signal));
-      const left = Math.max(timeoutMs - (this.#clock.monotonic() - started), 1);
-      const answer = await exchange(session.calls, this.#request(call, session), {
+      const limits = {
         clock: this.#clock,
-        timeoutMs: left,
+        deadline: started + timeoutMs,
         maxBytes: MAX_ANSWER_BYTES,
         signal,
         permit: options.permit,
-      });
+      };
+      const request = this.#request(call, session);
+      const answer = await exchangeInTurn(this.#limit, session.calls, request, limits, isMutating(call.verb));
       code = answer.status;
       if (code < 200 || code > 299) throw this.#refused(call, answer);
       return answer.body;
