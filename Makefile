@@ -7,7 +7,7 @@ node := $(bin)/node
 machine_path := $(PATH)
 export PATH := $(bin):$(PATH)
 
-.PHONY: help quickstart quickstart-down build image chart test lint bench bench-quick bench-operator bench-collect fuzz simulate chaos integration e2e e2e-up e2e-down clean preflight
+.PHONY: help quickstart quickstart-down build image chart test lint bench bench-quick bench-peers bench-operator bench-collect fuzz simulate chaos integration e2e e2e-up e2e-down clean preflight
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,10 @@ bench-quick: build ## The same in less than three minutes, with less of each
 fuzz: build ## 100,000 odd inputs for binary, socket and annotations (BERTH_FUZZ_SEED repeats a run)
 	@hack/preflight test
 	@$(node) e2e/fuzz/main.ts
+
+bench-peers: build ## Berth beside Whereabouts, which is built with Go the first time, and host-local
+	@hack/preflight test
+	@npm run --silent bench-peers
 
 bench-operator: build ## Measure the operator's memory, start and CPU with up to 250,000 reservations
 	@npm run --silent bench-operator

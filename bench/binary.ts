@@ -6,9 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CniCall, cniEnv } from '../e2e/harness/cni.ts';
 import { measure } from './load.ts';
+import { launchAll } from './processes.ts';
 import { SocketClient } from './socketclient.ts';
 import { median, type Round } from './stats.ts';
-import { runProcesses } from './subjects.ts';
 import { peakRssMb } from './usage.ts';
 
 /** Medians over rounds; times in milliseconds. */
@@ -94,7 +94,7 @@ export async function measureBinary(binary: string): Promise<BinaryAlone> {
     const fifties: number[] = [];
     for (let round = 0; round < ROUNDS; round += 1) {
       roundTrips.push(await measure(1, CALLS, async () => void (await client.call(call))));
-      processes.push(runProcesses(binary, Array<CniCall>(CALLS).fill(call)));
+      processes.push(await launchAll(binary, Array<CniCall>(CALLS).fill(call)));
       fifties.push(fiftyAtOnce(binary, call));
     }
     return {

@@ -10,10 +10,10 @@ import { requestDifference } from '../e2e/controlplane/metrics.ts';
 import type { Cluster } from '../e2e/harness/cluster.ts';
 import { artefacts } from '../e2e/harness/programs.ts';
 import { connect } from '../kube/client.ts';
+import { hostLocalCalls, launchAll, nothingCalls } from './processes.ts';
 import { ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
-import { SocketClient } from './socketclient.ts';
 import { type Round, type Row, summarise } from './stats.ts';
-import { AgentCalls, RawCreates, runHostLocal, runNothing } from './subjects.ts';
+import { AgentCalls, RawCreates } from './subjects.ts';
 import { CpuMeter, peakRssMb, rssMb } from './usage.ts';
 
 /** Callers, and operations of one round: enough for about two seconds each. */
@@ -97,12 +97,12 @@ async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult
   const agentApi = await connect({
     kubeconfig: agent.kubeconfig,
     userAgent: 'berth-bench',
-    connections: HEAVY.callers,
+    connections: LOADS[3].callers,
   });
-  const raw = new RawCreates(agentApi, pod, 'raw', () => Date.now());
+  const raw = new RawCreates(agentApi, pod, 'raw');
   // And as the cluster's administrator, to whom none of these applies.
-  const admin = new RawCreates(cluster.api, pod, 'admin', () => Date.now());
-  const calls = new AgentCalls(agent, new SocketClient(agent.socket), pods);
+  const admin = new RawCreates(cluster.api, pod, 'admin');
+  const calls = new AgentCalls(agent, pods);
   const { directory } = await resolveCniPlugins();
   const hostLocal = join(directory, 'host-local');
   const rest = rssMb(agent.program.pid);
@@ -140,8 +140,11 @@ async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult
     }
     adminRounds.push(await admin.run(HEAVY.callers, HEAVY.operations));
     processes.binary.push(await calls.runBinary(artefacts.binary, BINARY_OPERATIONS));
-    processes.hostLocal.push(runHostLocal(hostLocal, dataDir, round * BINARY_OPERATIONS, BINARY_OPERATIONS));
-    processes.nothing.push(runNothing(BINARY_OPERATIONS));
+    const first = round * BINARY_OPERATIONS;
+    processes.hostLocal.push(
+      await launchAll(hostLocal, hostLocalCalls(dataDir, 'ADD', first, BINARY_OPERATIONS)),
+    );
+    processes.nothing.push(await launchAll('/bin/true', nothingCalls(BINARY_OPERATIONS)));
     await raw.clean();
     await admin.clean();
     say(`callers: round ${round + 1} of ${ROUNDS} done`);

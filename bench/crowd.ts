@@ -1,6 +1,7 @@
 /**
- * A pool of exactly as many addresses as there are pods, on ten nodes: filled at once, then rebuilt at once, so that each
- * old pod's DEL and each new pod's ADD come at the same time, and released addresses rest for 30 s.
+ * A thousand pods on ten nodes get their addresses at once: from a pool with room; from one of exactly as many addresses; and
+ * from the same again while each old pod's DEL comes at the same time, so that only released addresses are left, which
+ * rest for 30 s.
  */
 import { requestDifference } from '../e2e/controlplane/metrics.ts';
 import { type Cluster, podCall, type TestPod } from '../e2e/harness/cluster.ts';
@@ -18,7 +19,7 @@ const RETRY_MS = 1_000;
 const PATIENCE_MS = 60_000;
 
 export interface CrowdRow {
-  readonly name: 'fill' | 'rebuild';
+  readonly name: 'fill' | '1:1 fill' | '1:1 rebuild';
   readonly pods: number;
   readonly seconds: number;
   /** ADDs whose first try failed, and those that failed for good. */
@@ -41,24 +42,29 @@ interface Start {
 export async function measureCrowd(): Promise<CrowdRow[]> {
   const cluster = await startBenchCluster({ name: 'crowd', nodes: NODES });
   try {
+    await cluster.createPool('roomy', { subnet: '10.2.0.0/16', cooldown: '0s' });
     // 10.1.0.1 and as many after it as there are pods.
     const last = PODS;
     const ranges = [`10.1.0.1-10.1.${last >> 8}.${last & 255}`];
-    await cluster.createPool('crowd', { subnet: '10.1.0.0/20', ranges, cooldown: '30s' });
+    await cluster.createPool('exact', { subnet: '10.1.0.0/20', ranges, cooldown: '30s' });
+    const add = (pods: readonly TestPod[], pool: string): Promise<Start[]> =>
+      onTheirNodes(pods, (pod) => start(cluster, pod, pool));
+    const del = (pods: readonly TestPod[], pool: string): Promise<number[]> =>
+      onTheirNodes(pods, (pod) => call(cluster, 'DEL', pod, pool));
+
     const old = await createPods(cluster, 'old');
-    const fill = await measure(cluster, 'fill', () => onTheirNodes(old, (pod) => start(cluster, pod)));
-    await cluster.whenPool('crowd', 'the operator tells which addresses are taken', ({ status }) => {
+    const roomy = await measure(cluster, 'fill', () => add(old, 'roomy'));
+    await del(old, 'roomy');
+    const fill = await measure(cluster, '1:1 fill', () => add(old, 'exact'));
+    await cluster.whenPool('exact', 'the operator tells which addresses are taken', ({ status }) => {
       return status?.occupancy !== undefined && status.bound === String(PODS - fill.failed);
     });
     const young = await createPods(cluster, 'young');
-    const rebuild = await measure(cluster, 'rebuild', async () => {
-      const [started] = await Promise.all([
-        onTheirNodes(young, (pod) => start(cluster, pod)),
-        onTheirNodes(old, (pod) => call(cluster, 'DEL', pod)),
-      ]);
+    const rebuild = await measure(cluster, '1:1 rebuild', async () => {
+      const [started] = await Promise.all([add(young, 'exact'), del(old, 'exact')]);
       return started;
     });
-    return [fill, rebuild];
+    return [roomy, fill, rebuild];
   } finally {
     await cluster.stop();
   }
@@ -69,16 +75,16 @@ function createPods(cluster: Cluster, name: string): Promise<TestPod[]> {
   return inParallel(16, numbers, (i) => cluster.createPod(NODES[i % NODES.length] ?? '', `${name}-${i}`));
 }
 
-async function call(cluster: Cluster, command: 'ADD' | 'DEL', pod: TestPod): Promise<number> {
+async function call(cluster: Cluster, command: 'ADD' | 'DEL', pod: TestPod, pool: string): Promise<number> {
   const agent = cluster.agent(pod.node);
-  return codeOf(await agent.call(podCall(command, pod, agent.ipam({ pools: ['crowd'] }))));
+  return codeOf(await agent.call(podCall(command, pod, agent.ipam({ pools: [pool] }))));
 }
 
 /** As a runtime does: the same ADD again after a second. */
-async function start(cluster: Cluster, pod: TestPod): Promise<Start> {
+async function start(cluster: Cluster, pod: TestPod, pool: string): Promise<Start> {
   const began = performance.now();
   for (let tries = 1; ; tries += 1) {
-    const code = await call(cluster, 'ADD', pod);
+    const code = await call(cluster, 'ADD', pod, pool);
     const ms = performance.now() - began;
     if (code === 0 || ms > PATIENCE_MS) return { tries, ms, code };
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));

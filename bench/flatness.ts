@@ -9,7 +9,6 @@ import { parseAddress } from '../ipam/address.ts';
 import { reservationName } from '../ipam/name.ts';
 import { connect } from '../kube/client.ts';
 import { progressOf, QUICK, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
-import { SocketClient } from './socketclient.ts';
 import { type Round, type Row, summarise } from './stats.ts';
 import { AgentCalls, RawCreates } from './subjects.ts';
 
@@ -43,8 +42,8 @@ async function measure(cluster: Cluster): Promise<FlatnessRow[]> {
   const [pod] = pods;
   if (pod === undefined) throw new Error('no pods');
   const agentApi = await connect({ kubeconfig: agent.kubeconfig, userAgent: 'berth-bench' });
-  const raw = new RawCreates(agentApi, pod, 'raw', () => Date.now());
-  const calls = new AgentCalls(agent, new SocketClient(agent.socket), pods);
+  const raw = new RawCreates(agentApi, pod, 'raw');
+  const calls = new AgentCalls(agent, pods);
   await calls.run(8, scaled(500));
   const rows: FlatnessRow[] = [];
   let taken = 0;

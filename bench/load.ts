@@ -1,5 +1,5 @@
 /** Closed-loop load: as many callers as asked for, each beginning its next operation when the last one has ended. */
-import { percentile, type Round } from './stats.ts';
+import { type Round, roundOf } from './stats.ts';
 
 /**
  * Runs `operations` of them, shared among the callers.
@@ -25,5 +25,5 @@ export async function measure(
   const start = performance.now();
   await Promise.all(Array.from({ length: callers }, caller));
   const seconds = (performance.now() - start) / 1000;
-  return { rate: operations / seconds, p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99) };
+  return roundOf(times, seconds);
 }

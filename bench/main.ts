@@ -13,14 +13,18 @@ import { chartsOf } from './charts.ts';
 import { measureCrowd } from './crowd.ts';
 import { measureFlatness } from './flatness.ts';
 import { circumstances, print, type Result } from './report.ts';
-import { pinThisProcess, say } from './setup.ts';
+import { outDirectory, pinThisProcess, say } from './setup.ts';
+import { measureShapes } from './shapes.ts';
+import { measureTraffic } from './traffic.ts';
 
 const MEASUREMENTS: Readonly<Record<string, () => Promise<Partial<Result>>>> = {
   // Before anything else runs, and on all cores.
   binary: async () => ({ binaryAlone: await measureBinary(artefacts.binary) }),
   callers: async () => ({ callers: await measureCallers() }),
   flatness: async () => ({ flatness: await measureFlatness() }),
+  shapes: async () => ({ shapes: await measureShapes() }),
   crowd: async () => ({ crowd: await measureCrowd() }),
+  traffic: async () => ({ traffic: await measureTraffic() }),
 };
 
 const HELP = `usage: node bench/main.ts [MEASUREMENT…]
@@ -30,7 +34,8 @@ Measurements, all of them unless some are named: ${Object.keys(MEASUREMENTS).joi
 BENCH_QUICK=1   less of each, in less than three minutes
 BENCH_ROUNDS    rounds (5)
 BENCH_SCALE     share of the operations (1), to try a measurement out
-BENCH_PINNED=0  everything shares all cores`;
+BENCH_PINNED=0  everything shares all cores
+BENCH_OUT       directory for JSON and charts (bench/out)`;
 
 const named = process.argv.slice(2);
 const unknown = named.filter((name) => !Object.hasOwn(MEASUREMENTS, name));
@@ -48,7 +53,7 @@ for (const [name, measure] of Object.entries(MEASUREMENTS)) {
 }
 print(result);
 
-const out = join(import.meta.dirname, 'out');
+const out = outDirectory();
 mkdirSync(out, { recursive: true });
 writeFileSync(join(out, 'latest.json'), `${JSON.stringify(result, undefined, 2)}\n`);
 for (const [file, svg] of chartsOf(result)) writeFileSync(join(out, file), svg);

@@ -5,14 +5,14 @@
  * The API server is `operatorserver.ts`, in this process: filling a real one with 250,000 objects takes far longer than
  * reading them. The figures are of the operator's process alone; a real server takes longer to answer the lists.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { artefacts, operatorIsUp, Program } from '../e2e/harness/programs.ts';
 import { waitFor } from '../e2e/harness/wait.ts';
 import { OperatorServer } from './operatorserver.ts';
-import { peakRssMb, rssMb } from './usage.ts';
+import { cpuMs, peakRssMb, rssMb } from './usage.ts';
 
 const SIZES = [1_000, 65_000, 250_000] as const;
 /** Changes after everything is read: as many new reservations, and their ends. */
@@ -27,12 +27,6 @@ interface Row {
   readonly cpuMsOfThousandChanges: number;
   readonly writes: number;
   readonly poolBytes: number;
-}
-
-/** CPU seconds of a process so far (proc(5): utime and stime, in hundredths of a second). */
-function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 async function measure(reservations: number, directory: string): Promise<Row> {
@@ -64,11 +58,11 @@ async function measure(reservations: number, directory: string): Promise<Row> {
     await operator.spawn();
     await waitFor('the operator has counted everything', bound(reservations), { timeoutMs: 300_000 });
     const readySeconds = (performance.now() - begun) / 1000;
-    const readyCpuSeconds = cpuSeconds(operator.pid);
+    const readyCpuSeconds = cpuMs(operator.pid) / 1000;
     // Its first garbage is gone then.
     await setTimeout(5_000);
     const restMb = rssMb(operator.pid);
-    const [cpuBefore, writesBefore] = [cpuSeconds(operator.pid), server.writes];
+    const [cpuBefore, writesBefore] = [cpuMs(operator.pid), server.writes];
     for (let i = 0; i < CHANGES; i += 1) {
       server.tell(i % 2 === 0 ? 'ADDED' : 'DELETED', reservations + Math.floor(i / 2));
       if (i % 20 === 0) await setTimeout(20);
@@ -81,7 +75,7 @@ async function measure(reservations: number, directory: string): Promise<Row> {
       readyCpuSeconds,
       peakMb: peakRssMb(operator.pid),
       restMb,
-      cpuMsOfThousandChanges: ((cpuSeconds(operator.pid) - cpuBefore) * 1e6) / CHANGES,
+      cpuMsOfThousandChanges: ((cpuMs(operator.pid) - cpuBefore) * 1000) / CHANGES,
       writes: server.writes - writesBefore,
       poolBytes: JSON.stringify(server.pool).length,
     };

@@ -7,6 +7,7 @@ import type { CrowdRow } from './crowd.ts';
 import type { FlatnessRow } from './flatness.ts';
 import { PINNED, ROUNDS, say } from './setup.ts';
 import type { Row } from './stats.ts';
+import type { TrafficResult } from './traffic.ts';
 
 /** One run. What was not asked for is absent. */
 export interface Result {
@@ -20,7 +21,9 @@ export interface Result {
   readonly binaryAlone?: BinaryAlone;
   readonly callers?: CallersResult;
   readonly flatness?: readonly FlatnessRow[];
+  readonly shapes?: readonly Row[];
   readonly crowd?: readonly CrowdRow[];
+  readonly traffic?: TrafficResult;
 }
 
 function git(...args: string[]): string {
@@ -43,7 +46,8 @@ export function circumstances(): Result {
   };
 }
 
-function table(cells: readonly (readonly (string | number)[])[]): void {
+/** Prints rows whose columns stand under each other. */
+export function table(cells: readonly (readonly (string | number)[])[]): void {
   const widths = (cells[0] ?? []).map((_, column) =>
     Math.max(...cells.map((row) => String(row[column] ?? '').length)),
   );
@@ -67,11 +71,14 @@ const cellsOf = (r: Row): (string | number)[] => [
   r.spread.join(' to '),
 ];
 
-export function print({ callers, flatness, crowd, binaryAlone }: Result): void {
+export function print({ callers, flatness, shapes, crowd, traffic, binaryAlone }: Result): void {
   say('');
   if (callers !== undefined) printCallers(callers);
   if (flatness !== undefined) {
     table([['allocated', 'name', ...COLUMNS], ...flatness.map((r) => [r.allocated, r.name, ...cellsOf(r)])]);
+  }
+  if (shapes !== undefined) {
+    table([['name', 'callers', ...COLUMNS], ...shapes.map((r) => [r.name, r.callers, ...cellsOf(r)])]);
   }
   if (crowd !== undefined) {
     table([
@@ -88,6 +95,13 @@ export function print({ callers, flatness, crowd, binaryAlone }: Result): void {
         r.requestsPerAdd,
       ]),
     ]);
+  }
+  if (traffic !== undefined) {
+    const { addsPerSecond, seconds, bytesPerAdd, idleBytesPerMinute, poolWrites } = traffic;
+    say(`bytes for each ADD: ${bytesPerAdd.sent} sent, ${bytesPerAdd.received} received, TLS included`);
+    say(
+      `an idle agent receives ${idleBytesPerMinute.median} bytes a minute (at most ${idleBytesPerMinute.most}) while another makes ${addsPerSecond} ADDs a second for ${seconds} s; ${poolWrites} writes of the pool's status`,
+    );
   }
   if (binaryAlone !== undefined) {
     const { roundTripMs, processMs, fiftyAtOnceMs, rssMb } = binaryAlone;

@@ -1,6 +1,7 @@
 /** What all measurements have in common: how long, on which cores, and where they speak. */
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { type Cluster, type ClusterOptions, startCluster } from '../e2e/harness/cluster.ts';
 
 /** BENCH_QUICK=1: a run of less than three minutes, to see that nothing has become much slower. Its spread means little. */
@@ -12,7 +13,12 @@ export const PINNED: boolean = process.env['BENCH_PINNED'] !== '0' && availableP
 
 /** So many operations, or fewer where BENCH_SCALE or BENCH_QUICK asks for it; at least ten. */
 export function scaled(operations: number): number {
-  return Math.max(10, Math.round(operations * SCALE * (QUICK ? 0.4 : 1)));
+  return Math.max(10, Math.round(operations * SCALE * (QUICK ? 0.25 : 1)));
+}
+
+/** Where results go: BENCH_OUT, or `out/` beside this file. */
+export function outDirectory(): string {
+  return process.env['BENCH_OUT'] ?? join(import.meta.dirname, 'out');
 }
 
 export function say(line: string): void {

@@ -29,6 +29,11 @@ export interface Round {
   readonly p99Ms: number;
 }
 
+/** What the times of a measurement's operations make. @param times in ms, of each @param seconds that all took */
+export function roundOf(times: readonly number[], seconds: number): Round {
+  return { rate: times.length / seconds, p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99) };
+}
+
 /** A line of the result: medians over rounds. The names are contract. */
 export interface Row {
   readonly name: string;

