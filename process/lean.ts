@@ -9,10 +9,13 @@
  * - `MALLOC_ARENA_MAX=1`: glibc gives every thread an arena of its own (mallopt(3)); the threads of node hardly allocate.
  * - `MALLOC_TRIM_THRESHOLD_`, in bytes: what the compiler used at start goes back to the system.
  * - `--max-semi-space-size`, in MiB: the young generation would grow to 48 MiB under load.
- * - `--heap-growing-percent`, `--optimize-for-size`: the old generation is collected before it has doubled.
+ * - `--heap-growing-percent`: the old generation is collected before it has doubled.
+ *
+ * Not `--optimize-for-size`: it would save 1 to 5 MB, and cost 15 to 40 % more CPU for each ADD (docs/benchmarks.md, which also
+ * has what a larger young generation would save and cost).
  *
  * A program whose heap grows by a hundred megabytes while it starts imports `leangrowing.ts` instead.
  */
 import { startAgainWith } from './startagain.ts';
 
-startAgainWith(['--max-semi-space-size=2', '--heap-growing-percent=20', '--optimize-for-size']);
+startAgainWith(['--max-semi-space-size=2', '--heap-growing-percent=20']);
