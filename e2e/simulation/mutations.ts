@@ -49,7 +49,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'operator/sweep.ts',
     find: '{ preconditions: { uid, resourceVersion }, signal }',
     replace: '{ preconditions: { uid }, signal }',
-    seed: 76,
+    seed: 135,
   },
   {
     name: 'with two leaders: what is taken back is deleted without preconditions',
@@ -129,7 +129,7 @@ export const MUTATIONS: readonly Mutation[] = [
     find: 'ok: await giveBack.undo(claim, context.owner, origin, backTo(claim.name)),',
     replace:
       'ok: origin === "created" || (await giveBack.undo(claim, context.owner, origin, backTo(claim.name))),',
-    seed: 23,
+    seed: 34,
   },
   {
     name: 'a surplus is never released',
@@ -179,7 +179,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'ipam/reservation.ts',
     find: "return spec.state === 'Released' && now - firstSeen >= cooldownMs;",
     replace: "return spec.state === 'Released' && now - firstSeen >= cooldownMs / 10;",
-    seed: 18,
+    seed: 19,
   },
   {
     name: 'a torn last line is not cut off',
