@@ -108,7 +108,13 @@ const SUBJECTS = [
 ] as const;
 type Subject = (typeof SUBJECTS)[number];
 
-async function run(cluster: Cluster, whereabouts: Whereabouts, hostLocal: string): Promise<void> {
+/** @param dataDir where host-local has its files */
+async function run(
+  cluster: Cluster,
+  whereabouts: Whereabouts,
+  hostLocal: string,
+  dataDir: string,
+): Promise<void> {
   await cluster.createPool('bench', { subnet: '10.0.0.0/16', cooldown: '0s' });
   const pods = await Promise.all(
     Array.from({ length: PODS }, (_, i) => cluster.createPod(NODES[i % NODES.length] ?? '', `bench-${i}`)),
@@ -121,7 +127,6 @@ async function run(cluster: Cluster, whereabouts: Whereabouts, hostLocal: string
     connections: CALLERS,
   });
   const raw = new RawCreates(agentApi, pod, 'raw');
-  const dataDir = mkdtempSync(join(tmpdir(), 'berth-bench-peers-'));
   const subjects = new Map<Subject, Counted>(
     SUBJECTS.map((name) => [name, { rounds: [], calls: 0, failures: 0, requests: 0 }]),
   );
@@ -160,7 +165,6 @@ async function run(cluster: Cluster, whereabouts: Whereabouts, hostLocal: string
     await raw.clean();
     say(`peers: round ${round + 1} of ${ROUNDS} done`);
   }
-  rmSync(dataDir, { recursive: true });
   await agentApi.close();
 
   const creates = subjects.get('create')?.rounds;
@@ -211,10 +215,12 @@ const directory = await resolveWhereabouts();
 const plugins = await resolveCniPlugins();
 mkdirSync(outDirectory(), { recursive: true });
 pinThisProcess();
+const dataDir = mkdtempSync(join(tmpdir(), 'berth-bench-peers-'));
 const cluster = await startBenchCluster({ name: 'peers', nodes: NODES });
 try {
   const whereabouts = await Whereabouts.install(directory, cluster.controlPlane);
-  await run(cluster, whereabouts, join(plugins.directory, 'host-local'));
+  await run(cluster, whereabouts, join(plugins.directory, 'host-local'), dataDir);
 } finally {
   await cluster.stop();
+  rmSync(dataDir, { recursive: true });
 }
