@@ -15,10 +15,9 @@ export class RestoredState {
   /** Addresses of live sandboxes that the API had no longer, and those of them that were given to somebody else. */
   readonly counts: { lost: number; doubled: number } = { lost: 0, doubled: 0 };
 
-  /** A restore begins a new account of who knows and what is reported. */
+  /** A restore begins a new account of who knows. What was reported, and is not mended, needs no second report. */
   begin(): void {
     this.#noticedAt.clear();
-    this.#reported.clear();
   }
 
   lose(sandbox: Sandbox, address: string): void {
@@ -34,6 +33,7 @@ export class RestoredState {
   /** The API has it as the sandbox's own again: from now on it is as safe as any. */
   mended(sandbox: Sandbox, address: string): void {
     this.#lost.get(sandbox)?.delete(address);
+    this.#reported.delete(`${sandbox.container} ${address}`);
   }
 
   ended(sandbox: Sandbox): void {

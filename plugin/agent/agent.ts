@@ -105,9 +105,14 @@ export class Agent {
     const lookAt = ({ metadata: { namespace = '', name = '' } }: Pod): void =>
       annotator.look(namespace, name);
     this.#podWatch.addHandler({
-      onAdd: (pod) => (shown(pod) === undefined ? undefined : lookAt(pod)),
+      onAdd: (pod) => {
+        this.#parts.ended.seen(pod);
+        if (shown(pod) !== undefined) lookAt(pod);
+      },
       onUpdate: (old, pod) => (shown(old) === shown(pod) ? undefined : lookAt(pod)),
-      onDelete: () => undefined,
+      onDelete: (pod, finalStateUnknown) => {
+        if (!finalStateUnknown) this.#parts.ended.deleted(pod);
+      },
     });
     this.#poolWatch.addHandler({
       onAdd: (pool) => pools.set(pool),

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ipReservations } from '../../crds/resources.ts';
+import { pods } from '../../kube/core.ts';
 import type { CniAnswer } from '../protocol.ts';
 import { type CallShape, failing, type TestNode, unreachable, World } from './testing/world.ts';
 
@@ -53,6 +54,25 @@ describe('an API server that answers again', () => {
     world.takeCalls();
     await add(node, world, { pod: 'web' });
     expect(world.takeCalls().map((call) => call.split(' ')[0])).toEqual(['create']);
+  });
+
+  test('is not taken for restored when what a deleted pod had was collected', async () => {
+    const { world, node } = await setUp();
+    await using _ = world;
+    await add(node, world, { pod: 'web', container: 'c-web' });
+    await add(node, world, { pod: 'db', container: 'c-db' });
+    const db = world.api.objects(pods).find(({ metadata }) => metadata.name === 'db');
+    const had = world.reservations.find(({ spec }) => spec.owner?.containerID === 'c-db');
+    if (db === undefined || had === undefined) throw new Error('both are there');
+    await world.direct(() => world.api.delete(pods, { namespace: 'shop', name: 'db' }));
+    node.parts.ended.deleted(db);
+    await world.direct(() => world.api.delete(ipReservations, { name: had.metadata.name ?? '' }));
+    const before = world.table;
+    world.takeCalls();
+    node.parts.canary.suspect();
+    await add(node, world, { pod: 'new', container: 'c-new' });
+    expect(world.takeCalls().map((call) => call.split(' ')[0])).toEqual(['get', 'create']);
+    expect(world.table).toEqual(expect.arrayContaining(before));
   });
 
   test('is asked after a reconnect also when no ADD comes', async () => {

@@ -68,6 +68,30 @@ describe('a write that commits after its ADD has failed', () => {
     expect(world.table).toEqual([]);
   });
 
+  test('is left alone if the API server was restored and another sandbox has the address, which gets it back', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await world.finish(node.parts.attachments.add(world.parsed('ADD', { container: 'c1' })));
+    const attachment = node.journal.state.attachments.get('c1/eth0');
+    const [claim] = attachment?.claims ?? [];
+    if (attachment === undefined || claim === undefined) throw new Error('it is attached');
+    const from = { ...attachment.owner, containerID: 'c0' };
+    const older = world.api.snapshot();
+    await world.finish(node.parts.attachments.add(world.parsed('ADD', { container: 'c2' })));
+    const { owner } = attachment;
+    node.journal.append({ t: 'intent', intent: { ...claim, origin: 'rebound', owner, from } });
+    node.restart();
+    node.work();
+    world.api.restore(older);
+    await world.pass(80_000);
+    expect(world.table).toEqual(['10.0.0.2 Bound c1']);
+    await world.finish(node.parts.canary.assure());
+    expect(world.table).toEqual(['10.0.0.2 Bound c2']);
+    await world.pass(80_000);
+    expect(world.table).toEqual(['10.0.0.2 Bound c2']);
+    expect(isInDoubt(node)).toBe(false);
+  });
+
   test("is left alone if it is somebody else's", async () => {
     const { world, node } = await start();
     await using _ = world;

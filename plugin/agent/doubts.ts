@@ -6,6 +6,8 @@
  *   an earlier write of that name, which may commit once the name is free again.
  * - What a rebind has moved goes back to the old sandbox, if that still is an attachment. Not before the end, as the
  *   next ADD of the pod takes it on from wherever it is.
+ * - What another attachment of this node has by now is left to it. That the API server shows a former one's is a restore, of
+ *   which nothing else may have told yet.
  * - A doubt ends only after an answered look at the end of that time: an API server that is away extends it.
  */
 
@@ -21,7 +23,7 @@ import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { type AttachmentOwner, hasClaim, type Intent, intentKey } from './state.ts';
+import { type AttachmentOwner, attachmentOf, hasClaim, type Intent, intentKey } from './state.ts';
 import { claimOf } from './writer.ts';
 
 /** The API server's request time-out (60 s) and a margin: after it no write of ours can commit any more. */
@@ -36,6 +38,8 @@ export interface DoubtListOptions {
   readonly lock: KeyedLock;
   readonly settler: Settler;
   readonly giveBack: GiveBack;
+  /** The API server shows what this node has written over. */
+  readonly onOlderState: () => void;
 }
 
 interface Watched {
@@ -129,11 +133,14 @@ export class DoubtList {
     const { settler, giveBack, journal, log, clock } = this.#options;
     const { name, owner, origin, from } = intent;
     const found = await settler.look(name);
+    const backTo = undoneTo(journal.state, intent);
     let isDone = true;
     if (found !== undefined && isOwnedBy(found.spec, owner)) {
+      this.#requireUnused(intent, watched, backTo);
       givingBack(journal.state, owner, name).forEach((record) => journal.append(record));
-      isDone = await giveBack.undo(claimOf(found), owner, origin, undoneTo(journal.state, intent));
+      isDone = await giveBack.undo(claimOf(found), owner, origin, backTo);
     } else if (found !== undefined && from !== undefined && this.#cameBackTooLate(intent, from, found)) {
+      this.#requireUnused(intent, watched, undefined);
       isDone = await giveBack.release(claimOf(found), from);
     } else {
       return;
@@ -144,6 +151,19 @@ export class DoubtList {
       throw giveBack.refusal ?? new Error(`the API has not got the undo of ${name} yet`);
     }
     log.info({ reservation: name }, 'gave back what a failed ADD had written');
+  }
+
+  /** @throws Error if an attachment other than the one that the address goes back to has it */
+  #requireUnused({ name }: Intent, watched: Watched, backTo: AttachmentOwner | undefined): void {
+    const user = attachmentOf(this.#options.journal.state, name)?.owner;
+    if (user === undefined || (backTo !== undefined && attachmentKey(user) === attachmentKey(backTo))) {
+      return;
+    }
+    watched.until = Math.max(watched.until, this.#options.clock.monotonic() + WATCH_MS);
+    this.#options.onOlderState();
+    throw new Error(
+      `${name} belongs to ${attachmentKey(user)}, and the API server shows who had it before: was it restored?`,
+    );
   }
 
   /** An undo of a rebind happened when the old sandbox had been released already. */

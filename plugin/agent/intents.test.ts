@@ -64,7 +64,7 @@ describe('the undo of a rebind', () => {
 
 test('a rebind is interrupted until it is answered', () => {
   const state = fold(bound('c1'), { t: 'intent', intent: rebind });
-  expect(interruptedRebinds(state, ADDRESS.name, owner('c1'))).toEqual([owner('c2')]);
+  expect(interruptedRebinds(state, ADDRESS.name, owner('c1'))).toEqual([rebind]);
   expect(interruptedRebinds(state, 'default.10.0.0.2', owner('c1'))).toEqual([]);
   applyRecord(state, bound('c2'));
   expect(interruptedRebinds(state, ADDRESS.name, owner('c1'))).toEqual([]);

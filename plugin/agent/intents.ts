@@ -29,14 +29,15 @@ export function undoneTo(state: State, { name, from }: Intent): AttachmentOwner 
   return attachment?.claims.some((claim) => claim.name === name) === true ? from : undefined;
 }
 
-/** The sandboxes of the same pod's interface for which a rebind of this reservation began, and was not answered. */
-export function interruptedRebinds(state: State, name: string, owner: AttachmentOwner): AttachmentOwner[] {
-  return [...state.intents.values()]
-    .filter((intent) => intent.name === name && intent.origin === 'rebound')
-    .map((intent) => intent.owner)
-    .filter(
-      (other) => interfaceKey(other) === interfaceKey(owner) && !hasClaim(state, attachmentKey(other), name),
-    );
+/** Rebinds of this reservation to sandboxes of the same pod's interface that began, and were not answered. */
+export function interruptedRebinds(state: State, name: string, owner: AttachmentOwner): Intent[] {
+  return [...state.intents.values()].filter(
+    (intent) =>
+      intent.name === name &&
+      intent.origin === 'rebound' &&
+      interfaceKey(intent.owner) === interfaceKey(owner) &&
+      !hasClaim(state, attachmentKey(intent.owner), name),
+  );
 }
 
 /** The record that an undo of the intent's reservation is about to be sent; none if there is no such intent, or it says so. */

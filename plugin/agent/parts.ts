@@ -11,6 +11,7 @@ import { Claimer } from './claim.ts';
 import { Conflicts } from './conflicts.ts';
 import { DeleteQueue, type WatchDirectory } from './deletes.ts';
 import { DoubtList } from './doubts.ts';
+import { EndedPods } from './endedpods.ts';
 import { ExactClaimer } from './exact.ts';
 import { GiveBack } from './giveback.ts';
 import { Handler } from './handler.ts';
@@ -61,6 +62,8 @@ export interface Parts {
   readonly annotator: Annotator;
   readonly sync: NodeSync;
   readonly leftovers: Leftovers;
+  /** To be told of each pod that the watch says is deleted. */
+  readonly ended: EndedPods;
   readonly conflicts: Conflicts;
   /** To be told of the watches' breaks. */
   readonly canary: Canary;
@@ -87,9 +90,9 @@ export function buildParts(options: PartsOptions): Parts {
   const settler = new Settler({ api, clock, random });
   const giveBack = new GiveBack({ api, clock, log, pools, occupancy });
   const releaser = new Releaser({ clock, log, journal, lock, giveBack });
-  const doubts = new DoubtList({ clock, log, journal, lock, settler, giveBack });
-  const onOlderAnswer = (): void => canary.reconnected();
-  const writer = new ReservationWriter({ api, clock, journal, settler, onOlderAnswer });
+  const onOlderState = (): void => canary.reconnected();
+  const doubts = new DoubtList({ clock, log, journal, lock, settler, giveBack, onOlderState });
+  const writer = new ReservationWriter({ api, clock, journal, settler, onOlderAnswer: onOlderState });
   const candidates = new Candidates(random);
   const onConflict = (): void => metrics.conflict();
   const events = new PodEvents({ recorder: options.recorder, cachedPod });
@@ -117,6 +120,7 @@ export function buildParts(options: PartsOptions): Parts {
     releaser,
     surroundings: new Surroundings(options),
   });
+  const ended = new EndedPods({ state: journal.state, cachedPod });
   const leftovers = new Leftovers({ clock, log, journal, lock, owners, settler, giveBack });
   const sync = new NodeSync({
     api,
@@ -129,8 +133,10 @@ export function buildParts(options: PartsOptions): Parts {
     reasserter: new Reasserter({ api, clock, log, journal, settler }),
     conflicts,
     leftovers,
+    ended,
   });
-  const canary = new Canary({ api, clock, log, journal, compare: () => sync.compare({ isRestored: true }) });
+  const compare = (): Promise<void> => sync.compare({ isRestored: true });
+  const canary = new Canary({ api, clock, log, journal, ended, compare });
   return {
     pools,
     occupancy,
@@ -148,6 +154,7 @@ export function buildParts(options: PartsOptions): Parts {
     }),
     sync,
     leftovers,
+    ended,
     conflicts,
     canary,
     deletes: new DeleteQueue({

@@ -22,8 +22,9 @@ import { ErrorCode } from '../protocol.ts';
 import { CniError } from './errors.ts';
 import { interruptedRebinds } from './intents.ts';
 import type { Journal } from './journal.ts';
+import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { type AttachmentOwner, type Claim } from './state.ts';
+import type { AttachmentOwner, Claim } from './state.ts';
 
 /** Looks at a reservation that changes each time; more is no sane API server. */
 const MOST_LOOKS = 5;
@@ -58,7 +59,12 @@ export class Reasserter {
     for (let looks = 1; looks <= MOST_LOOKS; looks += 1) {
       const present = seen;
       const isOurs = interruptedRebinds(journal.state, claim.name, owner).some(
-        (other) => present !== undefined && isOwnedBy(present.spec, other),
+        // One from another sandbox is older than this attachment, and shown again by a restored API server.
+        (intent) =>
+          intent.from !== undefined &&
+          attachmentKey(intent.from) === attachmentKey(owner) &&
+          present !== undefined &&
+          isOwnedBy(present.spec, intent.owner),
       );
       if (isOurs) {
         // A new sandbox of this pod was about to take it over when the agent died: its ADD or the doubt list decides.

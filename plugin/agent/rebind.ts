@@ -132,7 +132,7 @@ export class Rebinder {
   /** Which sandbox of this interface has it, where another one's ADD did not come to its end; undefined: none. */
   async #whoHas(claim: Claim, oldOwner: AttachmentOwner): Promise<AttachmentOwner | undefined> {
     const { journal, settler } = this.#options;
-    const others = interruptedRebinds(journal.state, claim.name, oldOwner);
+    const others = interruptedRebinds(journal.state, claim.name, oldOwner).map((intent) => intent.owner);
     if (others.length === 0) {
       return undefined;
     }

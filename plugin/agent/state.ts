@@ -43,6 +43,11 @@ export interface Attachment {
   readonly result?: NeutralResult;
   /** The pod is to show these addresses (`ipam.annotatePod`). */
   readonly annotate?: true;
+  /**
+   * After a restore its reservations were written again although the API server does not know its pod. That is done once: what
+   * is lost after that was taken back, since nobody knows the pod.
+   */
+  readonly isTrusted?: true;
   /** Milliseconds since the Unix epoch when the ADD came in: a DEL that was called later means this attachment. */
   readonly addedAt: number;
 }
@@ -259,10 +264,17 @@ export interface NewestClaim {
   readonly version: string;
 }
 
-/** What this node wrote last, of what is in use: an API server that is restored from a snapshot loses it first. */
-export function newestClaim(state: State): NewestClaim | undefined {
+/**
+ * What this node wrote last, of what is in use: an API server that is restored from a snapshot loses it first.
+ * @param hasEnded owners from whom it may be taken at any time
+ */
+export function newestClaim(
+  state: State,
+  hasEnded: (owner: AttachmentOwner) => boolean,
+): NewestClaim | undefined {
   let newest: NewestClaim | undefined;
   for (const { owner, claims } of state.attachments.values()) {
+    if (hasEnded(owner)) continue;
     for (const claim of claims) {
       const version = claim.resourceVersion;
       if (version !== undefined && (newest === undefined || isOlderVersion(newest.version, version))) {

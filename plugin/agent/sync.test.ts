@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ipReservations } from '../../crds/resources.ts';
-import { pods } from '../../kube/core.ts';
+import { type Pod, pods } from '../../kube/core.ts';
 import { ApiError } from '../../kube/errors.ts';
 import { JOURNAL_FILE } from './journal.ts';
 import { failing, isWrite, type TestNode, unreachable, World } from './testing/world.ts';
@@ -203,7 +203,10 @@ describe('after a restore', () => {
     expect(world.table).toEqual(['10.0.0.2 Bound c1']);
   });
 
-  test('it has it once: what the operator then collects is not written a third time', async () => {
+  test.each([
+    ['', (): void => undefined],
+    [', also not by the next process', (node: TestNode): void => node.restart()],
+  ])('it has it once: what the operator then collects is not written a third time%s', async (_what, next) => {
     const { world, node } = await start();
     await using _ = world;
     await add(world, node);
@@ -212,7 +215,52 @@ describe('after a restore', () => {
       await remove(world);
       await node.parts.sync.compare({ isRestored: true });
       expect(world.table).toEqual(expected);
+      next(node);
     }
+    expect(node.journal.state.attachments.size).toBe(0);
+  });
+
+  test('it has it again after the next restore if the API server knew it between', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    await add(world, node);
+    const knows = world.api.snapshot();
+    await endPod(world);
+    await remove(world);
+    await node.parts.sync.compare({ isRestored: true });
+    world.api.restore(knows);
+    await remove(world);
+    await node.parts.sync.compare({ isRestored: true });
+    await endPod(world);
+    await remove(world);
+    await node.parts.sync.compare({ isRestored: true });
+    expect(world.table).toEqual(['10.0.0.2 Bound c1']);
+  });
+
+  test.each([
+    [
+      'the watch has told to be deleted',
+      async (_world: World, node: TestNode, pod: Pod) => node.parts.ended.deleted(pod),
+    ],
+    [
+      'was not there at the first comparison, when nothing was lost',
+      async (world: World, node: TestNode) => {
+        world.cachedPods.delete('shop/web');
+        node.restart();
+        await node.parts.sync.compare({ isFirst: true });
+      },
+    ],
+  ])('a pod that %s does not get it back', async (_what, ends) => {
+    const { world, node } = await start();
+    await using _ = world;
+    await add(world, node);
+    const [pod] = world.api.objects(pods);
+    if (pod === undefined) throw new Error('the pod is there');
+    await endPod(world);
+    await ends(world, node, pod);
+    await remove(world);
+    await node.parts.sync.compare({ isRestored: true });
+    expect(world.table).toEqual([]);
     expect(node.journal.state.attachments.size).toBe(0);
   });
 

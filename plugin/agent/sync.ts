@@ -18,6 +18,7 @@ import type { Api } from '../../kube/api.ts';
 import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import type { Conflicts, FoundConflict } from './conflicts.ts';
+import type { EndedPods } from './endedpods.ts';
 import { doubtsOf } from './intents.ts';
 import type { Journal } from './journal.ts';
 import type { Leftovers } from './leftovers.ts';
@@ -42,6 +43,7 @@ export interface NodeSyncOptions {
   readonly conflicts: Pick<Conflicts, 'set' | 'forget'>;
   /** Told of each reservation that may be nobody's. */
   readonly leftovers: Pick<Leftovers, 'look'>;
+  readonly ended: Pick<EndedPods, 'has' | 'complete'>;
 }
 
 /** How a comparison is made. */
@@ -59,8 +61,6 @@ function isRefusal(error: unknown): boolean {
 
 export class NodeSync {
   readonly #options: NodeSyncOptions;
-  /** Attachments whose reservations were written again although the API server does not know their pods. */
-  readonly #trusted = new Set<string>();
 
   constructor(options: NodeSyncOptions) {
     this.#options = options;
@@ -72,16 +72,20 @@ export class NodeSync {
    * @throws ApiError or CniError 11 if the API does not answer; what was mended until then stays
    */
   async compare(options: CompareOptions = {}): Promise<void> {
-    const { api, journal, node, leftovers } = this.#options;
+    const { api, journal, node, leftovers, ended } = this.#options;
     const known = [...journal.state.attachments];
     const { columns, rows } = await api.listTable(ipReservations, {
       fieldSelector: `spec.owner.node=${node}`,
     });
     const byName = new Map(rows.map(reservationRowDecoder(columns)).map((row) => [row.name, row]));
-    const newest = options.isFirst === true ? newestClaim(journal.state) : undefined;
+    const newest =
+      options.isFirst === true ? newestClaim(journal.state, (owner) => ended.has(owner)) : undefined;
     const isRestored =
       options.isRestored === true ||
       (newest !== undefined && !isBoundTo(byName.get(newest.claim.name), newest.owner));
+    if (newest !== undefined && !isRestored) {
+      ended.complete();
+    }
     for (const [key, attachment] of known) {
       const differs = attachment.claims.some((claim) => !isBoundTo(byName.get(claim.name), attachment.owner));
       if (differs || isRestored) {
@@ -130,7 +134,7 @@ export class NodeSync {
     key: string,
     { isRestored, keepsContested }: { readonly isRestored: boolean; readonly keepsContested: boolean },
   ): Promise<void> {
-    const { journal, settler, log, conflicts } = this.#options;
+    const { journal, settler, log, conflicts, ended } = this.#options;
     const attachment = journal.state.attachments.get(key);
     if (attachment === undefined) {
       conflicts.forget(key);
@@ -148,7 +152,15 @@ export class NodeSync {
     if (keepsContested && isContested && liveness === 'unknown') {
       return;
     }
-    const isAsserted = this.#isAsserted(key, owner, liveness, isRestored);
+    const isUnknown = liveness === 'unknown' && !ended.has(owner);
+    const isFirstTrust = isUnknown && isRestored && attachment.isTrusted !== true;
+    if (isFirstTrust) {
+      log.warn(
+        { attachment: key, owner },
+        'the restored API server does not know this pod, which has its addresses until its DEL comes',
+      );
+    }
+    const isAsserted = liveness === 'alive' || isFirstTrust;
     const claims: Claim[] = [];
     const found: FoundConflict[] = [];
     for (const { claim, live } of lives) {
@@ -164,32 +176,21 @@ export class NodeSync {
     }
     if (claims.length === 0) {
       log.info({ attachment: key }, 'dropped an attachment whose owner and reservations are gone');
-      this.#trusted.delete(key);
       conflicts.forget(key);
       journal.append({ t: 'dropped', key });
       return;
     }
     conflicts.set(key, owner, found);
-    if (!isSame(claims, attachment.claims)) {
+    const { isTrusted: wasTrusted, ...rest } = attachment;
+    // Of one that is whole nobody has asked for the pod.
+    const isTrusted = isFirstTrust || (wasTrusted === true && (isUnknown || isWhole));
+    if (!isSame(claims, attachment.claims) || isTrusted !== (wasTrusted === true)) {
       journal.append({
         t: 'bound',
-        attachment: { ...attachment, claims },
+        attachment: { ...rest, claims, ...(isTrusted && { isTrusted }) },
         doubts: doubtsOf(journal.state, key),
       });
     }
-  }
-
-  /** True if what the attachment has lost is to be written again. */
-  #isAsserted(key: string, owner: AttachmentOwner, liveness: Liveness, isRestored: boolean): boolean {
-    if (liveness !== 'unknown' || !isRestored || this.#trusted.has(key)) {
-      return liveness === 'alive';
-    }
-    this.#options.log.warn(
-      { attachment: key, owner },
-      'the restored API server does not know this pod, which has its addresses until its DEL comes',
-    );
-    this.#trusted.add(key);
-    return true;
   }
 }
 
