@@ -19,7 +19,6 @@ import { isOlderVersion } from '../../kube/core.ts';
 import { isApiError, retryAfterOf } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import { ErrorCode } from '../protocol.ts';
-import type { EndedPods } from './endedpods.ts';
 import { CniError, messageOf } from './errors.ts';
 import type { Journal } from './journal.ts';
 import { type NewestClaim, newestClaim } from './state.ts';
@@ -36,7 +35,6 @@ export interface CanaryOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly journal: Journal;
-  readonly ended: Pick<EndedPods, 'has'>;
   /** Compares this node's attachments with the API and mends what differs. */
   readonly compare: () => Promise<void>;
 }
@@ -118,9 +116,9 @@ export class Canary {
   }
 
   async #lookNow(): Promise<void> {
-    const { compare, journal, log, ended } = this.#options;
+    const { compare, journal, log } = this.#options;
     const suspicions = this.#suspicions;
-    const bird = newestClaim(journal.state, (owner) => ended.has(owner));
+    const bird = newestClaim(journal.state);
     if (bird !== undefined && !(await this.#isThere(bird))) {
       log.error(
         { reservation: bird.claim.name },

@@ -1,73 +1,74 @@
 import { expect, test } from 'vitest';
-import { MIRROR_ANNOTATION, type Pod } from '../../kube/core.ts';
-import { EndedPods } from './endedpods.ts';
-import { podFacts } from './owners.ts';
-import { type AttachmentOwner, applyRecord, emptyState, type State } from './state.ts';
+import { MIRROR_ANNOTATION, type Pod, pods } from '../../kube/core.ts';
+import { type TestNode, World } from './testing/world.ts';
 
-const pod = (name: string, uid: string, annotations: Record<string, string> = {}): Pod => ({
-  metadata: { namespace: 'shop', name, uid, annotations },
-});
-
-const ownerOf = (name: string, uid: string): AttachmentOwner => ({
-  kind: 'Pod',
-  namespace: 'shop',
-  name,
-  uid,
-  node: 'n',
-  containerID: `c-${name}`,
-  ifname: 'eth0',
-});
-
-function stateOf(...owners: readonly AttachmentOwner[]): State {
-  const state = emptyState();
-  for (const owner of owners)
-    applyRecord(state, { t: 'bound', attachment: { owner, claims: [], addedAt: 1 } });
-  return state;
+/** A node on which every pod of the names has an attachment. */
+async function start(...names: readonly string[]): Promise<{ world: World; node: TestNode }> {
+  const world = new World();
+  world.pool('v4', { subnet: '10.0.0.0/29' });
+  const node = world.node();
+  await node.parts.sync.compare();
+  for (const pod of names) {
+    await world.pod(pod);
+    await world.finish(node.parts.attachments.add(world.parsed('ADD', { pod, container: pod })));
+  }
+  return { world, node };
 }
 
-const WEB = ownerOf('web', 'u1');
-const DB = ownerOf('db', 'u2');
-
-function endedPods(state: State, there: readonly Pod[] = []): EndedPods {
-  return new EndedPods({
-    state,
-    cachedPod: (namespace, name) => {
-      const found = there.find(({ metadata }) => metadata.namespace === namespace && metadata.name === name);
-      return found && podFacts(found);
-    },
-  });
+function podOf(world: World, name: string): Pod {
+  const pod = world.api.objects(pods).find(({ metadata }) => metadata.name === name);
+  if (pod === undefined) throw new Error(`no pod ${name}`);
+  return pod;
 }
 
-test('a pod that a watch says is deleted has ended, and no other', () => {
-  const ended = endedPods(stateOf(WEB, DB));
-  ended.deleted(pod('web', 'u1'));
-  expect([WEB, DB].map((owner) => ended.has(owner))).toEqual([true, false]);
+/** Names of the pods that have ended, as the journal has it. */
+const ended = (node: TestNode): (string | undefined)[] =>
+  [...node.journal.state.attachments.values()]
+    .filter(({ isEnded }) => isEnded === true)
+    .map(({ owner }) => owner.name);
+
+test('a pod that a watch says is deleted has ended, and no other; the next process knows it', async () => {
+  const { world, node } = await start('web', 'db');
+  await using _ = world;
+  node.parts.ended.deleted(podOf(world, 'web'));
+  expect(ended(node)).toEqual(['web']);
+  node.restart();
+  expect(ended(node)).toEqual(['web']);
 });
 
-test('a pod that a complete list lacks has ended, also where another one has its name', () => {
-  const node: AttachmentOwner = { kind: 'Node', node: 'n', containerID: 'c', ifname: 'eth0' };
-  const ended = endedPods(stateOf(WEB, DB, node), [pod('web', 'u1'), pod('db', 'u9')]);
-  ended.complete();
-  expect([WEB, DB, node].map((owner) => ended.has(owner))).toEqual([false, true, false]);
+test('a pod that a complete list lacks has ended, also where another one has its name', async () => {
+  const { world, node } = await start('web', 'db', 'api');
+  await using _ = world;
+  const db = podOf(world, 'db');
+  world.cachedPods.delete('shop/web');
+  world.cachedPods.set('shop/db', { ...db, metadata: { ...db.metadata, uid: 'another' } });
+  node.parts.ended.complete();
+  expect(ended(node).toSorted()).toEqual(['db', 'web']);
 });
 
-test('a mirror pod may be deleted, and a static pod that is seen again has not ended', () => {
-  const owner = ownerOf('static-n', 'hash');
-  const mirror = pod('static-n', 'u3', { [MIRROR_ANNOTATION]: 'hash' });
-  const ended = endedPods(stateOf(owner));
-  ended.deleted(mirror);
-  expect(ended.has(owner)).toBe(false);
-  ended.complete();
-  expect(ended.has(owner)).toBe(true);
-  ended.seen(mirror);
-  expect(ended.has(owner)).toBe(false);
+test('a pod that is seen again has not ended', async () => {
+  const { world, node } = await start('web');
+  await using _ = world;
+  const web = podOf(world, 'web');
+  node.parts.ended.deleted(web);
+  node.parts.ended.seen(web);
+  expect(ended(node)).toEqual([]);
 });
 
-test('a pod without an attachment is forgotten', () => {
-  const state = stateOf(WEB, DB);
-  const ended = endedPods(state);
-  ended.deleted(pod('web', 'u1'));
-  applyRecord(state, { t: 'dropped', key: 'c-web/eth0' });
-  ended.deleted(pod('db', 'u2'));
-  expect([WEB, DB].map((owner) => ended.has(owner))).toEqual([false, true]);
+test('a mirror pod may be deleted: the kubelet makes it again', async () => {
+  const { world, node } = await start('web');
+  await using _ = world;
+  const { metadata, ...rest } = podOf(world, 'web');
+  const mirror = { ...rest, metadata: { ...metadata, annotations: { [MIRROR_ANNOTATION]: 'hash' } } };
+  node.parts.ended.deleted(mirror);
+  expect(ended(node)).toEqual([]);
+});
+
+test('nothing is written where nothing changes', async () => {
+  const { world, node } = await start('web');
+  await using _ = world;
+  const before = node.journal.state.attachments.get('web/eth0');
+  node.parts.ended.seen(podOf(world, 'web'));
+  node.parts.ended.complete();
+  expect(node.journal.state.attachments.get('web/eth0')).toBe(before);
 });

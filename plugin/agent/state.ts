@@ -44,10 +44,10 @@ export interface Attachment {
   /** The pod is to show these addresses (`ipam.annotatePod`). */
   readonly annotate?: true;
   /**
-   * After a restore its reservations were written again although the API server does not know its pod. That is done once: what
-   * is lost after that was taken back, since nobody knows the pod.
+   * Its pod is deleted; or it was lost by a restore, after which its reservations were written again, once. They may be taken
+   * back at any time, and that is final unless the API server knows the pod.
    */
-  readonly isTrusted?: true;
+  readonly isEnded?: true;
   /** Milliseconds since the Unix epoch when the ADD came in: a DEL that was called later means this attachment. */
   readonly addedAt: number;
 }
@@ -264,17 +264,11 @@ export interface NewestClaim {
   readonly version: string;
 }
 
-/**
- * What this node wrote last, of what is in use: an API server that is restored from a snapshot loses it first.
- * @param hasEnded owners from whom it may be taken at any time
- */
-export function newestClaim(
-  state: State,
-  hasEnded: (owner: AttachmentOwner) => boolean,
-): NewestClaim | undefined {
+/** What this node wrote last, of what is in use: an API server that is restored from a snapshot loses it first. */
+export function newestClaim(state: State): NewestClaim | undefined {
   let newest: NewestClaim | undefined;
-  for (const { owner, claims } of state.attachments.values()) {
-    if (hasEnded(owner)) continue;
+  for (const { owner, claims, isEnded } of state.attachments.values()) {
+    if (isEnded === true) continue;
     for (const claim of claims) {
       const version = claim.resourceVersion;
       if (version !== undefined && (newest === undefined || isOlderVersion(newest.version, version))) {

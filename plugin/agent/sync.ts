@@ -23,7 +23,7 @@ import { doubtsOf } from './intents.ts';
 import type { Journal } from './journal.ts';
 import type { Leftovers } from './leftovers.ts';
 import type { KeyedLock } from './lock.ts';
-import type { Liveness, OwnerResolver } from './owners.ts';
+import type { OwnerResolver } from './owners.ts';
 import type { Reasserter } from './reassert.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
@@ -43,7 +43,7 @@ export interface NodeSyncOptions {
   readonly conflicts: Pick<Conflicts, 'set' | 'forget'>;
   /** Told of each reservation that may be nobody's. */
   readonly leftovers: Pick<Leftovers, 'look'>;
-  readonly ended: Pick<EndedPods, 'has' | 'complete'>;
+  readonly ended: Pick<EndedPods, 'complete'>;
 }
 
 /** How a comparison is made. */
@@ -78,8 +78,7 @@ export class NodeSync {
       fieldSelector: `spec.owner.node=${node}`,
     });
     const byName = new Map(rows.map(reservationRowDecoder(columns)).map((row) => [row.name, row]));
-    const newest =
-      options.isFirst === true ? newestClaim(journal.state, (owner) => ended.has(owner)) : undefined;
+    const newest = options.isFirst === true ? newestClaim(journal.state) : undefined;
     const isRestored =
       options.isRestored === true ||
       (newest !== undefined && !isBoundTo(byName.get(newest.claim.name), newest.owner));
@@ -134,7 +133,7 @@ export class NodeSync {
     key: string,
     { isRestored, keepsContested }: { readonly isRestored: boolean; readonly keepsContested: boolean },
   ): Promise<void> {
-    const { journal, settler, log, conflicts, ended } = this.#options;
+    const { journal, settler, log, conflicts } = this.#options;
     const attachment = journal.state.attachments.get(key);
     if (attachment === undefined) {
       conflicts.forget(key);
@@ -152,15 +151,15 @@ export class NodeSync {
     if (keepsContested && isContested && liveness === 'unknown') {
       return;
     }
-    const isUnknown = liveness === 'unknown' && !ended.has(owner);
-    const isFirstTrust = isUnknown && isRestored && attachment.isTrusted !== true;
-    if (isFirstTrust) {
+    const { isEnded: wasEnded = false, ...rest } = attachment;
+    const isTrusted = liveness === 'unknown' && isRestored && !wasEnded;
+    if (isTrusted) {
       log.warn(
         { attachment: key, owner },
         'the restored API server does not know this pod, which has its addresses until its DEL comes',
       );
     }
-    const isAsserted = liveness === 'alive' || isFirstTrust;
+    const isAsserted = liveness === 'alive' || isTrusted;
     const claims: Claim[] = [];
     const found: FoundConflict[] = [];
     for (const { claim, live } of lives) {
@@ -181,13 +180,12 @@ export class NodeSync {
       return;
     }
     conflicts.set(key, owner, found);
-    const { isTrusted: wasTrusted, ...rest } = attachment;
     // Of one that is whole nobody has asked for the pod.
-    const isTrusted = isFirstTrust || (wasTrusted === true && (isUnknown || isWhole));
-    if (!isSame(claims, attachment.claims) || isTrusted !== (wasTrusted === true)) {
+    const isEnded = isTrusted || (wasEnded && (isWhole || liveness !== 'alive'));
+    if (!isSame(claims, attachment.claims) || isEnded !== wasEnded) {
       journal.append({
         t: 'bound',
-        attachment: { ...rest, claims, ...(isTrusted && { isTrusted }) },
+        attachment: { ...rest, claims, ...(isEnded && { isEnded }) },
         doubts: doubtsOf(journal.state, key),
       });
     }
