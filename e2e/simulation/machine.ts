@@ -128,7 +128,7 @@ export class Machine {
       metrics: new AgentMetrics(journalGauges(journal)),
       clock,
       random,
-      log,
+      log: whileAlive(process, log),
       serve: (options) => {
         running.handle = options.handle;
         return Promise.resolve({
@@ -226,4 +226,14 @@ export class Machine {
     }
     return fs.writeSync(fd, data, offset);
   }
+}
+
+/** A dead process says nothing. What still runs of it fails at whatever it does. */
+function whileAlive(process: SimulatedProcess, log: Log): Log {
+  const at =
+    (level: keyof Log) =>
+    (fields: object, message: string): void => {
+      if (process.isAlive) log[level](fields, message);
+    };
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }

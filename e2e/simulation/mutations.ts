@@ -99,8 +99,13 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'the journal is written after the answer',
     file: 'plugin/agent/outcome.ts',
     find: '      this.#options.journal.append({',
-    replace: '      setImmediate((record: JournalRecord) => this.#options.journal.append(record), {',
-    seed: 9,
+    // A process that is dead by then writes nothing.
+    replace: `      ((record: JournalRecord) => setImmediate(() => {
+        try {
+          this.#options.journal.append(record);
+        } catch {}
+      }))({`,
+    seed: 1,
   },
   {
     name: 'the answer is not journalled',
