@@ -51,7 +51,9 @@ export class EndedPods {
 
   #mark(isEnded: boolean, isMeant: (owner: AttachmentOwner) => boolean): void {
     const { journal } = this.#options;
-    for (const [key, { isEnded: wasEnded, ...attachment }] of [...journal.state.attachments]) {
+    // Collected first: writing one down moves it within the table.
+    const all = Array.from(journal.state.attachments);
+    for (const [key, { isEnded: wasEnded, ...attachment }] of all) {
       if ((wasEnded === true) === isEnded || !isMeant(attachment.owner)) continue;
       journal.append({
         t: 'bound',

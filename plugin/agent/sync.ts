@@ -13,6 +13,7 @@
 
 import { ipReservations } from '../../crds/resources.ts';
 import { type ReservationRow, reservationRowDecoder } from '../../crds/row.ts';
+import type { IPReservation } from '../../crds/types.ts';
 import { isOwnedBy } from '../../ipam/reservation.ts';
 import type { Api } from '../../kube/api.ts';
 import { isApiError } from '../../kube/errors.ts';
@@ -27,7 +28,7 @@ import type { OwnerResolver } from './owners.ts';
 import type { Reasserter } from './reassert.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { type AttachmentOwner, type Claim, newestClaim } from './state.ts';
+import { type Attachment, type AttachmentOwner, type Claim, newestClaim } from './state.ts';
 import { claimOf } from './writer.ts';
 
 export interface NodeSyncOptions {
@@ -139,19 +140,16 @@ export class NodeSync {
       conflicts.forget(key);
       return;
     }
-    const { owner } = attachment;
+    const { owner, isEnded: wasEnded = false } = attachment;
     const lives = await Promise.all(
       attachment.claims.map(async (claim) => ({ claim, live: await settler.look(claim.name) })),
     );
-    const isWhole = lives.every(({ live }) => live !== undefined && isOwnedBy(live.spec, owner));
-    const isContested = lives.some(
-      ({ live }) => live?.spec.state === 'Bound' && !isOwnedBy(live.spec, owner),
-    );
+    const isWhole = lives.every((life) => isItsOwn(life, owner));
+    const isContested = lives.some((life) => life.live?.spec.state === 'Bound' && !isItsOwn(life, owner));
     const liveness = isWhole ? 'alive' : await this.#options.owners.liveness(owner);
     if (keepsContested && isContested && liveness === 'unknown') {
       return;
     }
-    const { isEnded: wasEnded = false, ...rest } = attachment;
     const isTrusted = liveness === 'unknown' && isRestored && !wasEnded;
     if (isTrusted) {
       log.warn(
@@ -159,7 +157,25 @@ export class NodeSync {
         'the restored API server does not know this pod, which has its addresses until its DEL comes',
       );
     }
-    const isAsserted = liveness === 'alive' || isTrusted;
+    const { claims, found } = await this.#claims(lives, owner, liveness === 'alive' || isTrusted);
+    if (claims.length === 0) {
+      log.info({ attachment: key }, 'dropped an attachment whose owner and reservations are gone');
+      conflicts.forget(key);
+      journal.append({ t: 'dropped', key });
+      return;
+    }
+    conflicts.set(key, owner, found);
+    // Of one that is whole nobody has asked for the pod.
+    const isStillEnded = wasEnded && (isWhole || liveness !== 'alive');
+    this.#keep(key, attachment, claims, isTrusted || isStillEnded);
+  }
+
+  /** What the attachment has: what is its own, and if it is asserted what it had. */
+  async #claims(
+    lives: readonly Life[],
+    owner: AttachmentOwner,
+    isAsserted: boolean,
+  ): Promise<{ readonly claims: Claim[]; readonly found: FoundConflict[] }> {
     const claims: Claim[] = [];
     const found: FoundConflict[] = [];
     for (const { claim, live } of lives) {
@@ -173,16 +189,14 @@ export class NodeSync {
         }
       }
     }
-    if (claims.length === 0) {
-      log.info({ attachment: key }, 'dropped an attachment whose owner and reservations are gone');
-      conflicts.forget(key);
-      journal.append({ t: 'dropped', key });
-      return;
-    }
-    conflicts.set(key, owner, found);
-    // Of one that is whole nobody has asked for the pod.
-    const isEnded = isTrusted || (wasEnded && (isWhole || liveness !== 'alive'));
-    if (!isSame(claims, attachment.claims) || isEnded !== wasEnded) {
+    return { claims, found };
+  }
+
+  /** Writes down what has changed. */
+  #keep(key: string, present: Attachment, claims: readonly Claim[], isEnded: boolean): void {
+    const { journal } = this.#options;
+    const { isEnded: wasEnded = false, ...rest } = present;
+    if (!isSame(claims, present.claims) || isEnded !== wasEnded) {
       journal.append({
         t: 'bound',
         attachment: { ...rest, claims, ...(isEnded && { isEnded }) },
@@ -190,6 +204,16 @@ export class NodeSync {
       });
     }
   }
+}
+
+/** A claim, and its reservation as it is now. */
+interface Life {
+  readonly claim: Claim;
+  readonly live: IPReservation | undefined;
+}
+
+function isItsOwn({ live }: Life, owner: AttachmentOwner): boolean {
+  return live !== undefined && isOwnedBy(live.spec, owner);
 }
 
 /** What is known of a version is not of the reservation that is there now: a release must look first. */
