@@ -217,7 +217,7 @@ describe.each(ways)('a snapshot that is restored %s', (_how, options) => {
       if (options.keepApiServer === true) {
         // The agent's connection has not broken yet: etcd's watches end first, and then those of the API server.
         await waitFor('node-1 sees it', () =>
-          cluster.agent('node-1').program.log().includes('has lost the newest reservation'),
+          cluster.agent('node-1').program.log().includes('has lost a reservation that this node has made'),
         );
       }
       const [one, ...others] = winners;

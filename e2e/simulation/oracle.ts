@@ -134,7 +134,10 @@ export class Oracle {
   #robsNobody(sandbox: Sandbox, addresses: readonly string[], calledAt: number): void {
     for (const other of this.#live.values()) {
       if (other === sandbox || !this.isProtected(other)) continue;
-      const both = addresses.find((address) => other.addresses.includes(address));
+      // What is answered a second time was judged when it was given.
+      const isNew = (address: string): boolean =>
+        sandbox.state !== 'live' || !sandbox.addresses.includes(address);
+      const both = addresses.find((address) => other.addresses.includes(address) && isNew(address));
       const isOfAnotherNode = other.pod.node !== sandbox.pod.node;
       const isExcused = isOfAnotherNode && both !== undefined && this.#restored.isLost(other, both);
       if (both !== undefined && (isExcused || calledAt <= this.#restoredAt)) {

@@ -105,10 +105,7 @@ export class Agent {
     const lookAt = ({ metadata: { namespace = '', name = '' } }: Pod): void =>
       annotator.look(namespace, name);
     this.#podWatch.addHandler({
-      onAdd: (pod) => {
-        this.#parts.ended.seen(pod);
-        if (shown(pod) !== undefined) lookAt(pod);
-      },
+      onAdd: (pod) => (shown(pod) === undefined ? undefined : lookAt(pod)),
       onUpdate: (old, pod) => (shown(old) === shown(pod) ? undefined : lookAt(pod)),
       onDelete: (pod, finalStateUnknown) => {
         if (!finalStateUnknown) this.#parts.ended.deleted(pod);
@@ -188,6 +185,7 @@ export class Agent {
       }
       await clock.sleep(wait, signal);
     }
+    this.#parts.canary.sure();
     metrics.synced(clock.now());
     await this.#parts.deletes.drain();
     this.#marker.make();

@@ -155,6 +155,29 @@ describe('an API server that was restored from a backup', () => {
     expect(creates.at(-1)).toBe(`create ${made}`);
   });
 
+  test('is noticed also where this node has made more since, before it knew', async () => {
+    const { world, node } = await setUp();
+    await using _ = world;
+    node.parts.canary.sure();
+    const snapshot = world.api.snapshot();
+    await add(node, world, { pod: 'web', container: 'c-web' });
+    const before = world.table;
+    world.api.restore(snapshot, { bump: 1_000_000_000, watches: 'silent' });
+    await add(node, world, { pod: 'db', container: 'c-db' });
+    node.parts.canary.suspect();
+    await add(node, world, { pod: 'new', container: 'c-new' });
+    expect(world.table).toEqual(expect.arrayContaining(before));
+    expect(world.table).toHaveLength(3);
+    // From now on the newest is enough again.
+    world.takeCalls();
+    node.parts.canary.suspect();
+    await world.finish(node.parts.canary.assure());
+    expect(world.takeCalls()).toHaveLength(2);
+    node.parts.canary.suspect();
+    await world.finish(node.parts.canary.assure());
+    expect(world.takeCalls()).toHaveLength(1);
+  });
+
   test('is noticed also where the reservation is there in an older state', async () => {
     const { world, node } = await setUp();
     await using _ = world;

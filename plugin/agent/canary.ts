@@ -3,8 +3,9 @@
  * addresses given out since the snapshot look free there.
  *
  * - Every watch that breaks or begins again makes the API suspect; the next ADD, or the watch's return, looks at the newest
- *   reservation that this node made, which a restore loses first. If it is there as it was last written, nothing older is
- *   lost either. If not, everything is compared before an ADD is served.
+ *   reservation that this node had made when nothing was lost, and at what it has made since: a restore loses the newest first,
+ *   but more may have been made after it. If all are there as they were last written, nothing older is lost either. If not,
+ *   everything is compared before an ADD is served.
  * - So does an answer to a write of this node that is not newer than one before it (`writer.ts`): where etcd is replaced under an API
  *   server that goes on, nothing need break.
  * - While nothing breaks it costs nothing: no ADD reads for it.
@@ -21,7 +22,7 @@ import type { Log } from '../../kube/log.ts';
 import { ErrorCode } from '../protocol.ts';
 import { CniError, messageOf } from './errors.ts';
 import type { Journal } from './journal.ts';
-import { type NewestClaim, newestClaim } from './state.ts';
+import { birdsOf, type VersionedClaim } from './state.ts';
 
 /** Milliseconds for one look. */
 const LOOK_TIMEOUT_MS = 5_000;
@@ -29,6 +30,8 @@ const LOOK_TIMEOUT_MS = 5_000;
 const ADD_WAITS_MS = 15_000;
 /** Milliseconds between tries while the API server answers watches and nothing else. */
 const RETRY_MS = 1_000;
+/** Older than any. */
+const NO_VERSION = '0';
 
 export interface CanaryOptions {
   readonly api: Pick<Api, 'get'>;
@@ -41,6 +44,8 @@ export interface CanaryOptions {
 
 export class Canary {
   readonly #options: CanaryOptions;
+  /** The newest version that this node had written when the API server was seen to have all; undefined: not yet. */
+  #sureOf: string | undefined;
   /** Counts suspicions: a look answers only those that it began after. */
   #suspicions = 0;
   #answered = 0;
@@ -60,6 +65,11 @@ export class Canary {
   reconnected(): void {
     this.suspect();
     this.#wake?.();
+  }
+
+  /** Everything was just compared: the API server has all that this node has. */
+  sure(): void {
+    this.#sureOf = birdsOf(this.#options.journal.state)[0]?.version ?? NO_VERSION;
   }
 
   /**
@@ -118,18 +128,23 @@ export class Canary {
   async #lookNow(): Promise<void> {
     const { compare, journal, log } = this.#options;
     const suspicions = this.#suspicions;
-    const bird = newestClaim(journal.state);
-    if (bird !== undefined && !(await this.#isThere(bird))) {
+    const birds = birdsOf(journal.state, this.#sureOf);
+    const isThere = await Promise.all(birds.map((bird) => this.#isThere(bird)));
+    const lost = birds.find((_bird, index) => isThere[index] === false);
+    if (lost === undefined) {
+      this.#sureOf = birds[0]?.version ?? NO_VERSION;
+    } else {
       log.error(
-        { reservation: bird.claim.name },
-        'the API server has lost the newest reservation of this node; was it restored from a backup? Comparing everything',
+        { reservation: lost.claim.name },
+        'the API server has lost a reservation that this node has made; was it restored from a backup? Comparing everything',
       );
       await compare();
+      this.sure();
     }
     this.#answered = suspicions;
   }
 
-  async #isThere({ claim, owner, version }: NewestClaim): Promise<boolean> {
+  async #isThere({ claim, owner, version }: VersionedClaim): Promise<boolean> {
     try {
       const live = await this.#options.api.get(
         ipReservations,

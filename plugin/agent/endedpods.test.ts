@@ -47,21 +47,18 @@ test('a pod that a complete list lacks has ended, also where another one has its
   expect(ended(node)).toEqual(['db', 'web']);
 });
 
-test('a pod that is seen again has not ended', async () => {
-  const { world, node } = await start('web');
+test('a static pod has not ended when its mirror is gone: the kubelet makes it again', async () => {
+  const { world, node } = await start();
   await using _ = world;
-  const web = podOf(world, 'web');
-  node.parts.ended.deleted(web);
-  node.parts.ended.seen(web);
-  expect(ended(node)).toEqual([]);
-});
-
-test('a mirror pod may be deleted: the kubelet makes it again', async () => {
-  const { world, node } = await start('web');
-  await using _ = world;
+  await world.pod('web');
   const { metadata, ...rest } = podOf(world, 'web');
-  const mirror = { ...rest, metadata: { ...metadata, annotations: { [MIRROR_ANNOTATION]: 'hash' } } };
-  node.parts.ended.deleted(mirror);
+  const annotations = { [MIRROR_ANNOTATION]: 'hash' };
+  world.cachedPods.set('shop/web', { ...rest, metadata: { ...metadata, annotations } });
+  await world.finish(node.parts.attachments.add(world.parsed('ADD', { pod: 'web', uid: 'hash' })));
+  world.cachedPods.delete('shop/web');
+  node.parts.ended.deleted({ ...rest, metadata });
+  node.parts.ended.complete();
+  expect(node.journal.state.attachments.size).toBe(1);
   expect(ended(node)).toEqual([]);
 });
 
@@ -69,7 +66,6 @@ test('nothing is written where nothing changes', async () => {
   const { world, node } = await start('web');
   await using _ = world;
   const before = node.journal.state.attachments.get('web/eth0');
-  node.parts.ended.seen(podOf(world, 'web'));
   node.parts.ended.complete();
   expect(node.journal.state.attachments.get('web/eth0')).toBe(before);
 });

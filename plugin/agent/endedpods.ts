@@ -4,13 +4,16 @@
  *
  * - What counts is the word of a watch, or that a list lacks the pod while the API server has all that this node wrote. A
  *   list of any other time may lack it because of a restore.
- * - A pod that is seen again is not deleted: the kubelet makes a static pod's mirror anew.
+ * - Static pods are left out: the kubelet may have to make their mirror anew at any time. Their UID is the kubelet's hash.
  */
-import { hasUid, MIRROR_ANNOTATION, type Pod } from '../../kube/core.ts';
+import { hasUid, type Pod } from '../../kube/core.ts';
 import { doubtsOf } from './intents.ts';
 import type { Journal } from './journal.ts';
 import type { PodFacts } from './owners.ts';
 import type { AttachmentOwner } from './state.ts';
+
+/** A UID as the API server gives it (RFC 9562, in text). */
+const API_UID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 export interface EndedPodsOptions {
   readonly journal: Journal;
@@ -27,13 +30,7 @@ export class EndedPods {
 
   /** A watch says that the pod is deleted. @throws Error if the journal cannot be written */
   deleted({ metadata }: Pod): void {
-    const isMirror = metadata.annotations?.[MIRROR_ANNOTATION] !== undefined;
-    if (!isMirror) this.#mark(true, ({ uid }) => uid === metadata.uid);
-  }
-
-  /** The pod is there. @throws Error if the journal cannot be written */
-  seen({ metadata }: Pod): void {
-    this.#mark(false, ({ uid }) => uid !== undefined && hasUid(metadata, uid));
+    this.#mark(({ uid }) => uid === metadata.uid);
   }
 
   /**
@@ -42,22 +39,23 @@ export class EndedPods {
    */
   complete(): void {
     const { cachedPod } = this.#options;
-    this.#mark(true, ({ namespace, name, uid }) => {
-      if (namespace === undefined || name === undefined || uid === undefined) return false;
+    this.#mark(({ namespace, name, uid }) => {
+      if (namespace === undefined || name === undefined || uid === undefined || !API_UID.test(uid))
+        return false;
       const pod = cachedPod(namespace, name);
       return pod === undefined || !hasUid(pod, uid);
     });
   }
 
-  #mark(isEnded: boolean, isMeant: (owner: AttachmentOwner) => boolean): void {
+  #mark(hasEnded: (owner: AttachmentOwner) => boolean): void {
     const { journal } = this.#options;
     // Collected first: writing one down moves it within the table.
     const all = Array.from(journal.state.attachments);
-    for (const [key, { isEnded: wasEnded, ...attachment }] of all) {
-      if ((wasEnded === true) === isEnded || !isMeant(attachment.owner)) continue;
+    for (const [key, attachment] of all) {
+      if (attachment.isEnded === true || !hasEnded(attachment.owner)) continue;
       journal.append({
         t: 'bound',
-        attachment: { ...attachment, ...(isEnded && { isEnded }) },
+        attachment: { ...attachment, isEnded: true },
         doubts: doubtsOf(journal.state, key),
       });
     }

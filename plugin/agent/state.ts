@@ -258,25 +258,30 @@ export function recordsOf(state: State): JournalRecord[] {
 }
 
 /** A claim that an attachment has, and the version that the API server gave it. */
-export interface NewestClaim {
+export interface VersionedClaim {
   readonly claim: Claim;
   readonly owner: AttachmentOwner;
   readonly version: string;
 }
 
-/** What this node wrote last, of what is in use: an API server that is restored from a snapshot loses it first. */
-export function newestClaim(state: State): NewestClaim | undefined {
-  let newest: NewestClaim | undefined;
+/**
+ * What this node wrote last, of what is in use, newest first: an API server that is restored from a snapshot loses it first.
+ * @param until a version: all that was written after it, and the newest that was not; undefined: the newest alone
+ */
+export function birdsOf(state: State, until?: string): VersionedClaim[] {
+  const all: VersionedClaim[] = [];
   for (const { owner, claims, isEnded } of state.attachments.values()) {
     if (isEnded === true) continue;
     for (const claim of claims) {
       const version = claim.resourceVersion;
-      if (version !== undefined && (newest === undefined || isOlderVersion(newest.version, version))) {
-        newest = { claim, owner, version };
-      }
+      if (version !== undefined) all.push({ claim, owner, version });
     }
   }
-  return newest;
+  all.sort((a, b) =>
+    isOlderVersion(a.version, b.version) ? 1 : isOlderVersion(b.version, a.version) ? -1 : 0,
+  );
+  const end = until === undefined ? 0 : all.findIndex(({ version }) => !isOlderVersion(until, version));
+  return end === -1 ? all : all.slice(0, end + 1);
 }
 
 /** The attachment that has the reservation by what this node knows, whatever the API server says; undefined: none. */

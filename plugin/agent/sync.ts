@@ -28,7 +28,7 @@ import type { OwnerResolver } from './owners.ts';
 import type { Reasserter } from './reassert.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { type Attachment, type AttachmentOwner, type Claim, newestClaim } from './state.ts';
+import { type Attachment, type AttachmentOwner, birdsOf, type Claim } from './state.ts';
 import { claimOf } from './writer.ts';
 
 export interface NodeSyncOptions {
@@ -79,7 +79,7 @@ export class NodeSync {
       fieldSelector: `spec.owner.node=${node}`,
     });
     const byName = new Map(rows.map(reservationRowDecoder(columns)).map((row) => [row.name, row]));
-    const newest = options.isFirst === true ? newestClaim(journal.state) : undefined;
+    const [newest] = options.isFirst === true ? birdsOf(journal.state) : [];
     const isRestored =
       options.isRestored === true ||
       (newest !== undefined && !isBoundTo(byName.get(newest.claim.name), newest.owner));
@@ -157,7 +157,12 @@ export class NodeSync {
         'the restored API server does not know this pod, which has its addresses until its DEL comes',
       );
     }
-    const { claims, found } = await this.#claims(lives, owner, liveness === 'alive' || isTrusted);
+    // What was somebody else's when it was trusted has not been written again yet.
+    const mayAssert = ({ resourceVersion }: Claim): boolean =>
+      liveness === 'alive' ||
+      isTrusted ||
+      (liveness === 'unknown' && wasEnded && resourceVersion === undefined);
+    const { claims, found } = await this.#claims(lives, owner, mayAssert);
     if (claims.length === 0) {
       log.info({ attachment: key }, 'dropped an attachment whose owner and reservations are gone');
       conflicts.forget(key);
@@ -170,18 +175,18 @@ export class NodeSync {
     this.#keep(key, attachment, claims, isTrusted || isStillEnded);
   }
 
-  /** What the attachment has: what is its own, and if it is asserted what it had. */
+  /** What the attachment has: what is its own, and what it had and may be written again. */
   async #claims(
     lives: readonly Life[],
     owner: AttachmentOwner,
-    isAsserted: boolean,
+    mayAssert: (claim: Claim) => boolean,
   ): Promise<{ readonly claims: Claim[]; readonly found: FoundConflict[] }> {
     const claims: Claim[] = [];
     const found: FoundConflict[] = [];
     for (const { claim, live } of lives) {
       if (live !== undefined && isOwnedBy(live.spec, owner)) {
         claims.push(claimOf(live));
-      } else if (isAsserted) {
+      } else if (mayAssert(claim)) {
         const outcome = await this.#options.reasserter.reassert(claim, owner, live);
         claims.push(outcome?.written === undefined ? unversioned(claim) : claimOf(outcome.written));
         if (outcome?.theirs !== undefined) {
