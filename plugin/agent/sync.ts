@@ -157,11 +157,13 @@ export class NodeSync {
         'the restored API server does not know this pod, which has its addresses until its DEL comes',
       );
     }
-    // What was somebody else's when it was trusted has not been written again yet.
-    const mayAssert = ({ resourceVersion }: Claim): boolean =>
-      liveness === 'alive' ||
-      isTrusted ||
-      (liveness === 'unknown' && wasEnded && resourceVersion === undefined);
+    // What was somebody else's when it was trusted has not been written again yet, and can be once it is free.
+    const isOverdue = ({ claim, live }: Life): boolean =>
+      liveness === 'unknown' &&
+      wasEnded &&
+      claim.resourceVersion === undefined &&
+      live?.spec.state !== 'Bound';
+    const mayAssert = (life: Life): boolean => liveness === 'alive' || isTrusted || isOverdue(life);
     const { claims, found } = await this.#claims(lives, owner, mayAssert);
     if (claims.length === 0) {
       log.info({ attachment: key }, 'dropped an attachment whose owner and reservations are gone');
@@ -179,14 +181,15 @@ export class NodeSync {
   async #claims(
     lives: readonly Life[],
     owner: AttachmentOwner,
-    mayAssert: (claim: Claim) => boolean,
+    mayAssert: (life: Life) => boolean,
   ): Promise<{ readonly claims: Claim[]; readonly found: FoundConflict[] }> {
     const claims: Claim[] = [];
     const found: FoundConflict[] = [];
-    for (const { claim, live } of lives) {
+    for (const life of lives) {
+      const { claim, live } = life;
       if (live !== undefined && isOwnedBy(live.spec, owner)) {
         claims.push(claimOf(live));
-      } else if (mayAssert(claim)) {
+      } else if (mayAssert(life)) {
         const outcome = await this.#options.reasserter.reassert(claim, owner, live);
         claims.push(outcome?.written === undefined ? unversioned(claim) : claimOf(outcome.written));
         if (outcome?.theirs !== undefined) {
