@@ -217,8 +217,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'what a restore has lost is not written again',
     file: 'plugin/agent/sync.ts',
-    find: '      } else if (isAsserted) {',
-    replace: "      } else if (isAsserted && Number('1') === 0) {",
+    find: '      } else if (mayAssert(life)) {',
+    replace: "      } else if (mayAssert(life) && Number('1') === 0) {",
     seed: 17,
   },
   {
