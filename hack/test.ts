@@ -30,7 +30,9 @@ async function main(): Promise<void> {
   try {
     const given = process.argv.slice(2);
     const projects = given.some((arg) => arg.startsWith('--project')) ? [] : WITHOUT_CLUSTER;
-    const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+    // Scenarios of minutes are told one by one.
+    const reporter = given.includes('kind') ? 'verbose' : 'default';
+    const args = ['run', `--reporter=${reporter}`, '--reporter=json', `--outputFile.json=${report}`];
     const code = await runVitest([...args, ...projects, ...given]);
     if (!existsSync(report))
       throw new Error(`vitest ended with status ${code} and left no report: see above`);

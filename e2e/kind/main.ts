@@ -11,6 +11,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withLock } from '../controlplane/lock.ts';
 import { formatElapsed, terminalProgress } from '../controlplane/progress.ts';
+import { RunError } from '../controlplane/run.ts';
 import { clusterEnvironment, kind } from './cluster.ts';
 import { Docker } from './docker.ts';
 import { takeDown } from './down.ts';
@@ -38,7 +39,13 @@ async function keepLogs(): Promise<void> {
   const docker = new Docker(record?.foreign === true ? undefined : places.socket);
   const directory = join(ROOT, 'dist/e2e-logs');
   await mkdir(directory, { recursive: true });
-  await kind(await resolveClusterPrograms(), docker, ['export', 'logs', directory, `--name=${NAME}`]);
+  try {
+    await kind(await resolveClusterPrograms(), docker, ['export', 'logs', directory, `--name=${NAME}`]);
+  } catch (error) {
+    // A node image without crictl has no list of images to export; all else is there by then.
+    if (!(error instanceof RunError)) throw error;
+    console.log(`Not all logs could be exported: ${error.message}`);
+  }
   console.log(`Logs of nodes and pods: ${directory}`);
 }
 

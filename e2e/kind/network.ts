@@ -135,6 +135,9 @@ export async function copyPlugins(docker: Docker, node: string, plugins: string)
   }
 }
 
+/** On a node: what Multus makes of the network's configuration for the runtime, which takes the first by name. */
+export const MULTUS_CONFIGURATION = '/etc/cni/net.d/00-multus.conflist';
+
 /** Writes the cluster's network configuration on a node: whole, as the runtime reads it when it changes. */
 export async function configureCni(docker: Docker, node: string, variant: Variant): Promise<void> {
   const place = '/etc/cni/net.d/10-berth.conflist';

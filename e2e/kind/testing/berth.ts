@@ -3,17 +3,46 @@ import { join } from 'node:path';
 import { waitFor } from '../../harness/wait.ts';
 import { PATIENCE_MS, type World } from './world.ts';
 
-const OVERLAY = join(import.meta.dirname, '../../../config/overlays/kind');
+const ROOT = join(import.meta.dirname, '../../..');
+const OVERLAY = join(ROOT, 'config/overlays/kind');
+/** Of Helm. */
+const RELEASE = 'berth';
 const NAMESPACE = 'berth-system';
 
 /** The two programs. */
 export const PROGRAMS = ['daemonset/berth-agent', 'deployment/berth-operator'] as const;
 
-/** Applies everything, and waits until the API server knows the kinds; not until anything runs. */
-export async function applyBerth(world: World): Promise<void> {
-  await world.kubectl(['apply', '--server-side', '--force-conflicts', '--kustomize', OVERLAY]);
+async function whenKindsServed(world: World): Promise<void> {
   const kinds = ['ippools', 'ipreservations'].map((plural) => `crd/${plural}.ipam.berth.dev`);
   await world.kubectl(['wait', '--for=condition=Established', ...kinds, '--timeout=60s']);
+}
+
+/**
+ * Installs the chart with what `config/overlays/kind` changes, and waits until the API server knows the kinds; not until
+ * anything runs.
+ */
+export async function installChart(world: World): Promise<void> {
+  const chart = join(ROOT, 'charts/berth');
+  const values = ['image.pullPolicy=Never', 'agent.maxUnavailable=100%'].flatMap((value) => ['--set', value]);
+  await world.helm(['install', RELEASE, chart, `--namespace=${NAMESPACE}`, '--create-namespace', ...values]);
+  await whenKindsServed(world);
+}
+
+/** Runs what the chart has of tests. */
+export async function testChart(world: World): Promise<void> {
+  await world.helm(['test', RELEASE, `--namespace=${NAMESPACE}`, `--timeout=${PATIENCE_MS / 1000}s`]);
+}
+
+/** Takes the release away, which keeps the kinds and with them the reservations, and waits until the agents are gone. */
+export async function uninstallChart(world: World): Promise<void> {
+  const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
+  await world.helm(['uninstall', RELEASE, `--namespace=${NAMESPACE}`, '--wait', timeout]);
+}
+
+/** Applies the manifests, and waits until the API server knows the kinds; not until anything runs. */
+export async function applyManifests(world: World): Promise<void> {
+  await world.kubectl(['apply', '--server-side', '--force-conflicts', '--kustomize', OVERLAY]);
+  await whenKindsServed(world);
 }
 
 /** Waits until both programs are rolled out. */
@@ -34,15 +63,6 @@ export async function rollOut(world: World, program: (typeof PROGRAMS)[number]):
     program,
     `--timeout=${PATIENCE_MS / 1000}s`,
   ]);
-}
-
-/** Takes away all but the kinds and with them the reservations, and waits until the agents are gone. */
-export async function uninstallBerth(world: World): Promise<void> {
-  // One document for each object; those of the kinds themselves stay.
-  const rendered = (await world.kubectl(['kustomize', OVERLAY])).split(/^---$/m);
-  const removed = rendered.filter((document) => !/^kind: CustomResourceDefinition$/m.test(document));
-  const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
-  await world.kubectl(['delete', '--ignore-not-found', timeout, '--filename=-'], removed.join('---\n'));
 }
 
 /** Bytes of the working set (cgroup) of each container of Berth, by pod. */

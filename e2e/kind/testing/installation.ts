@@ -1,10 +1,18 @@
 /** Scenarios: installed on a cluster without a pod network; and taken away under running pods, and installed again. */
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { waitFor } from '../../harness/wait.ts';
 import { MULTUS_IMAGE } from '../images.ts';
-import { applyBerth, uninstallBerth, whenNodesReady, whenRolledOut } from './berth.ts';
+import { MULTUS_CONFIGURATION } from '../network.ts';
+import {
+  applyManifests,
+  installChart,
+  testChart,
+  uninstallChart,
+  whenNodesReady,
+  whenRolledOut,
+} from './berth.ts';
 import { createPools, PRIMARY_POOLS, whenReachable } from './networks.ts';
 import { note } from './notes.ts';
 import { atRest } from './rest.ts';
@@ -23,7 +31,8 @@ async function installMultus(world: World): Promise<void> {
   for (const node of world.nodes.names) {
     await waitFor(
       `Multus has written its configuration on ${node}`,
-      async () => (await world.nodes.shell(node, 'ls /etc/cni/net.d')).includes('00-multus.conf'),
+      async () =>
+        (await world.nodes.shell(node, 'ls /etc/cni/net.d')).includes(basename(MULTUS_CONFIGURATION)),
       { timeoutMs: PATIENCE_MS, everyMs: 1_000 },
     );
   }
@@ -32,18 +41,19 @@ async function installMultus(world: World): Promise<void> {
 /** Installs Berth with its pools, and Multus, on our own cluster. */
 export function installation(world: World): void {
   describe('installation', () => {
-    test('a node becomes Ready, and a pod gets its addresses, soon after Berth is applied', async () => {
+    test('a node becomes Ready, and a pod gets its addresses, soon after the chart is installed', async () => {
       const start = performance.now();
-      await applyBerth(world);
+      await installChart(world);
       await createPools(world, PRIMARY_POOLS);
       await inNamespace(world, 'first', async (namespace) => {
         await world.apply([pod(world, 'first')], namespace);
         const [first] = await whenReady(world, namespace, 1);
-        note(`from installing to the first pod with a Berth address: ${seconds(start)} s`);
+        note(`from helm install to the first pod with a Berth address: ${seconds(start)} s`);
         expect(addressesOf(first === undefined ? [] : [first])).toHaveLength(2);
         await whenRolledOut(world);
         await whenNodesReady(world);
       });
+      await testChart(world);
     });
 
     test('the cluster’s own pods run on addresses of Berth', async () => {
@@ -58,7 +68,7 @@ export function installation(world: World): void {
 
 /** Takes Berth away while pods run. */
 export function reinstallation(world: World): void {
-  describe('uninstalling with pods running, and installing again', () => {
+  describe('uninstalling with pods running, and installing again with another tool', () => {
     test('pods keep running and talking without Berth, and nothing is lost or given twice', async () => {
       await inNamespace(world, 'reinstall', async (namespace) => {
         const [one = '', two = ''] = world.workers;
@@ -68,12 +78,12 @@ export function reinstallation(world: World): void {
           namespace,
         );
         const before = await whenReady(world, namespace, 3);
-        await uninstallBerth(world);
+        await uninstallChart(world);
         const [, stays, talks] = before;
         if (stays === undefined || talks === undefined) throw new Error('three pods were Ready');
         await whenReachable(world, talks, stays);
         const leaving = world.kubectl(['delete', 'pod', 'leaves', `--namespace=${namespace}`]);
-        await applyBerth(world);
+        await applyManifests(world);
         await whenRolledOut(world);
         await leaving;
         await whenNodesReady(world);

@@ -5,7 +5,7 @@ import type { IPPoolSpec, IPReservation } from '../../../crds/types.ts';
 import type { KubeObject, Resource } from '../../../kube/api.ts';
 import { connect, type RestApi } from '../../../kube/client.ts';
 import { nodes as nodeResource } from '../../../kube/core.ts';
-import { resolveAssets } from '../../controlplane/assets.ts';
+import { resolveAssets, resolveHelm } from '../../controlplane/assets.ts';
 import { run } from '../../controlplane/run.ts';
 import { waitFor } from '../../harness/wait.ts';
 import { clusterEnvironment } from '../cluster.ts';
@@ -104,6 +104,11 @@ export class World {
   /** Runs kubectl. @throws RunError with the end of what it said */
   kubectl(args: readonly string[], input?: string): Promise<string> {
     return runKubectl(this.#kubectl, this.kubeconfig, args, input);
+  }
+
+  /** Runs Helm. @throws RunError with the end of what it said */
+  async helm(args: readonly string[]): Promise<string> {
+    return run(await resolveHelm(), args, { env: clusterEnvironment(this.kubeconfig) });
   }
 
   /** Applies manifests, in a namespace if one is given. */
