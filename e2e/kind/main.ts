@@ -3,7 +3,6 @@
  *
  * - E2E_KUBECONFIG runs the suite on a cluster of your own, with Berth, Multus and the suite's image (E2E_IMAGE) in it.
  * - E2E_KUBERNETES is the version of the node image to pull, such as 1.34; E2E_NODE_IMAGE is an image of another one.
- * - E2E_SCENARIOS=all adds the scenarios that have not been seen to pass yet (README).
  * - E2E_MASTER is the nodes' interface for macvlan, eth0 unless set.
  */
 import { spawn } from 'node:child_process';

@@ -10,20 +10,16 @@ import { routedVariant } from './testing/routed.ts';
 import { World } from './testing/world.ts';
 
 const world: World = await World.enter();
-/** Those that have not passed twice in a row yet are run on request. */
-const all: boolean = process.env['E2E_SCENARIOS'] === 'all';
 
 // A cluster of somebody else has Berth, Multus and its own network already.
 if (world.own) installation(world);
 if (world.own) primaryNetwork(world);
 secondaryNetworks(world);
-if (all) {
-  workloads(world);
-  scale(world);
-  restarts(world);
-  nodeFailures(world);
-}
-if (all && world.own) {
+workloads(world);
+scale(world);
+restarts(world);
+nodeFailures(world);
+if (world.own) {
   routedVariant(world);
   reinstallation(world);
 }
