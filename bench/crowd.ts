@@ -6,7 +6,7 @@
 import { requestDifference } from '../e2e/controlplane/metrics.ts';
 import { type Cluster, podCall, type TestPod } from '../e2e/harness/cluster.ts';
 import { codeOf } from '../e2e/harness/cni.ts';
-import { inParallel } from '../e2e/harness/parallel.ts';
+import { inParallel, onTheirNodes } from '../e2e/harness/parallel.ts';
 import { say, scaled, startBenchCluster } from './setup.ts';
 import { percentile } from './stats.ts';
 
@@ -48,9 +48,9 @@ export async function measureCrowd(): Promise<CrowdRow[]> {
     const ranges = [`10.1.0.1-10.1.${last >> 8}.${last & 255}`];
     await cluster.createPool('exact', { subnet: '10.1.0.0/20', ranges, cooldown: '30s' });
     const add = (pods: readonly TestPod[], pool: string): Promise<Start[]> =>
-      onTheirNodes(pods, (pod) => start(cluster, pod, pool));
+      onTheirNodes(CALLERS, NODES, pods, (pod) => start(cluster, pod, pool));
     const del = (pods: readonly TestPod[], pool: string): Promise<number[]> =>
-      onTheirNodes(pods, (pod) => call(cluster, 'DEL', pod, pool));
+      onTheirNodes(CALLERS, NODES, pods, (pod) => call(cluster, 'DEL', pod, pool));
 
     const old = await createPods(cluster, 'old');
     const roomy = await measure(cluster, 'fill', () => add(old, 'roomy'));
@@ -89,19 +89,6 @@ async function start(cluster: Cluster, pod: TestPod, pool: string): Promise<Star
     if (code === 0 || ms > PATIENCE_MS) return { tries, ms, code };
     await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
   }
-}
-
-async function onTheirNodes<R>(pods: readonly TestPod[], work: (pod: TestPod) => Promise<R>): Promise<R[]> {
-  const answers = await Promise.all(
-    NODES.map((node) =>
-      inParallel(
-        CALLERS,
-        pods.filter((pod) => pod.node === node),
-        work,
-      ),
-    ),
-  );
-  return answers.flat();
 }
 
 async function measure(

@@ -1,6 +1,5 @@
 /** What was measured, as tables on the terminal and as JSON. */
-import { execFileSync } from 'node:child_process';
-import { cpus, totalmem } from 'node:os';
+import { type Circumstances, circumstances as circumstancesOfNow } from '../e2e/harness/circumstances.ts';
 import type { BinaryAlone } from './binary.ts';
 import type { CallersResult } from './callers.ts';
 import type { CrowdRow } from './crowd.ts';
@@ -10,11 +9,7 @@ import type { Row } from './stats.ts';
 import type { TrafficResult } from './traffic.ts';
 
 /** One run. What was not asked for is absent. */
-export interface Result {
-  readonly commit: string;
-  readonly time: string;
-  readonly machine: { readonly cpu: string; readonly cores: number; readonly memoryGb: number };
-  readonly node: string;
+export interface Result extends Circumstances {
   readonly rounds: number;
   /** etcd and the API server had the first core, everything else the second. */
   readonly pinned: boolean;
@@ -26,21 +21,10 @@ export interface Result {
   readonly traffic?: TrafficResult;
 }
 
-function git(...args: string[]): string {
-  return execFileSync('git', args, { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
-}
-
 /** Where and of what it was measured. */
 export function circumstances(): Result {
   return {
-    commit: `${git('rev-parse', 'HEAD')}${git('status', '--porcelain') === '' ? '' : ' with changes'}`,
-    time: new Date().toISOString(),
-    machine: {
-      cpu: cpus()[0]?.model ?? 'unknown',
-      cores: cpus().length,
-      memoryGb: Math.round(totalmem() / 2 ** 30),
-    },
-    node: process.version,
+    ...circumstancesOfNow(),
     rounds: ROUNDS,
     pinned: PINNED,
   };

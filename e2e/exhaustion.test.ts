@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { IPReservation } from '../crds/types.ts';
 import { addressesOf, type Cluster, podCall, startCluster, type TestPod } from './harness/cluster.ts';
 import { type CniCall, type CniOutcome, codeOf, messageOf } from './harness/cni.ts';
-import { inParallel } from './harness/parallel.ts';
+import { inParallel, onTheirNodes } from './harness/parallel.ts';
 
 const NODES: readonly string[] = Array.from({ length: 10 }, (_, i) => `node-${i}`);
 const PODS = 1_000;
@@ -101,26 +101,12 @@ test('of a full pool with a cooldown the resting address is taken, by one', asyn
   expect(await boundIn('resting')).toHaveLength(3);
 });
 
-/** Calls of each pod on its own node, as many at the same time as a node has callers; answers in the order of the pods. */
-async function onTheirNodes<R>(those: readonly TestPod[], work: (pod: TestPod) => Promise<R>): Promise<R[]> {
-  const answers = await Promise.all(
-    NODES.map((node) =>
-      inParallel(
-        CALLERS,
-        those.filter((pod) => pod.node === node),
-        work,
-      ),
-    ),
-  );
-  return answers.flat();
-}
-
 test('1,000 pods deleted and 1,000 created at the same time on 1,000 addresses with a cooldown: every one starts', {
   // Two thousand pods and four thousand calls: minutes where a machine has other work.
   timeout: 300_000,
 }, async () => {
   const old = pods.slice(0, PODS);
-  const filled = await onTheirNodes(old, (pod) => call('ADD', pod, 'rebuilt'));
+  const filled = await onTheirNodes(CALLERS, NODES, old, (pod) => call('ADD', pod, 'rebuilt'));
   expect(new Set(filled.flatMap(addressesOf)).size).toBe(PODS);
   await cluster.whenPool(
     'rebuilt',
@@ -141,8 +127,8 @@ test('1,000 pods deleted and 1,000 created at the same time on 1,000 addresses w
     return { tries, first, last };
   };
   const [ended, started] = await Promise.all([
-    onTheirNodes(old, (pod) => call('DEL', pod, 'rebuilt')),
-    onTheirNodes(young, start),
+    onTheirNodes(CALLERS, NODES, old, (pod) => call('DEL', pod, 'rebuilt')),
+    onTheirNodes(CALLERS, NODES, young, start),
   ]);
   expect(ended.filter((answer) => answer.exitCode !== 0)).toEqual([]);
   expect(started.filter(({ last }) => last.exitCode !== 0).map(({ last }) => messageOf(last))).toEqual([]);

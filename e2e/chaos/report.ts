@@ -1,7 +1,7 @@
 /** The result of a run, for people and as JSON. */
-import { execFileSync } from 'node:child_process';
-import { cpus, loadavg, totalmem } from 'node:os';
+import { loadavg } from 'node:os';
 import { KUBERNETES_VERSION } from '../controlplane/versions.ts';
+import { circumstances } from '../harness/circumstances.ts';
 import type { Evidence } from './run.ts';
 import { percent, type Verdict, verdictOn } from './verdict.ts';
 import { RECOVERY_MS } from './windows.ts';
@@ -15,22 +15,12 @@ export interface Report {
 
 const MOST_DETAILS = 20;
 
-function git(...args: string[]): string {
-  return execFileSync('git', args, { cwd: import.meta.dirname, encoding: 'utf8' }).trim();
-}
-
 /** Where and of what the run was. */
-function circumstances({ options, loadMs, calmShare }: Evidence): Record<string, unknown> {
+function circumstancesOf({ options, loadMs, calmShare }: Evidence): Record<string, unknown> {
+  const now = circumstances();
   return {
-    commit: `${git('rev-parse', 'HEAD')}${git('status', '--porcelain') === '' ? '' : ' with changes'}`,
-    time: new Date().toISOString(),
-    machine: {
-      cpu: cpus()[0]?.model ?? 'unknown',
-      cores: cpus().length,
-      memoryGb: Math.round(totalmem() / 2 ** 30),
-      loadAverage15: Math.round((loadavg()[2] ?? 0) * 10) / 10,
-    },
-    node: process.version,
+    ...now,
+    machine: { ...now.machine, loadAverage15: Math.round((loadavg()[2] ?? 0) * 10) / 10 },
     kubernetes: KUBERNETES_VERSION,
     options,
     loadSeconds: Math.round(loadMs / 1_000),
@@ -112,7 +102,7 @@ export function reportOf(evidence: Evidence): Report {
     holds ? '✓ everything held' : `✗ seed ${evidence.options.seed} failed`,
   ];
   const json = {
-    ...circumstances(evidence),
+    ...circumstancesOf(evidence),
     holds,
     criteria,
     figures: Object.fromEntries(rows),

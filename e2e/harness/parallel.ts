@@ -23,3 +23,22 @@ export async function inParallel<T, R>(
   if (failures.length > 0) throw failures[0];
   return results;
 }
+
+/** Calls `work` for every pod on its own node, on all nodes at once, at most `width` at the same time on each; results by node. */
+export async function onTheirNodes<P extends { readonly node: string }, R>(
+  width: number,
+  nodes: readonly string[],
+  pods: readonly P[],
+  work: (pod: P) => Promise<R>,
+): Promise<R[]> {
+  const results = await Promise.all(
+    nodes.map((node) =>
+      inParallel(
+        width,
+        pods.filter((pod) => pod.node === node),
+        work,
+      ),
+    ),
+  );
+  return results.flat();
+}

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ipReservations } from '../../crds/resources.ts';
 import { pods } from '../../kube/core.ts';
+import { startOneNode } from './testing/onenode.ts';
 import { rejection } from './testing/refusal.ts';
 import {
   type CallShape,
@@ -9,7 +10,7 @@ import {
   outcomeUnknown,
   type TestNode,
   unreachable,
-  World,
+  type World,
 } from './testing/world.ts';
 
 const add = (world: World, node: TestNode, shape: CallShape = {}): Promise<string[]> =>
@@ -22,13 +23,9 @@ const del = (world: World, node: TestNode, shape: CallShape = {}): Promise<void>
   world.finish(node.parts.attachments.del(world.parsed('DEL', shape)));
 
 async function start(): Promise<{ world: World; node: TestNode }> {
-  const world = new World();
-  world.pool('v4', { subnet: '10.0.0.0/29', gateway: '10.0.0.1', allocation: 'Ascending' });
-  const node = world.node();
-  await world.pod('web');
-  await node.parts.sync.compare();
-  world.takeCalls();
-  return { world, node };
+  const started = await startOneNode();
+  started.world.takeCalls();
+  return started;
 }
 
 function v6(world: World): void {

@@ -1,18 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { ipReservations } from '../../crds/resources.ts';
+import { startOneNode } from './testing/onenode.ts';
 import { rejection } from './testing/refusal.ts';
-import { failing, isWrite, outcomeUnknown, type TestNode, unreachable, World } from './testing/world.ts';
+import { failing, isWrite, outcomeUnknown, type TestNode, unreachable, type World } from './testing/world.ts';
 
 const NAME = 'default.10.0.0.2';
 
 async function start(): Promise<{ world: World; node: TestNode }> {
-  const world = new World();
-  world.pool('v4', { subnet: '10.0.0.0/29', gateway: '10.0.0.1', allocation: 'Ascending' });
-  const node = world.node();
-  await world.pod('web');
-  await node.parts.sync.compare();
-  node.work();
-  return { world, node };
+  const started = await startOneNode();
+  started.node.work();
+  return started;
 }
 
 /** An ADD whose writes arrive `ms` later than it is sent, which is after its caller has given up. */

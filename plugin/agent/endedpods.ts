@@ -7,7 +7,7 @@
  * - Static pods are left out: the kubelet may have to make their mirror anew at any time. Their UID is the kubelet's hash.
  */
 import { hasUid, type Pod } from '../../kube/core.ts';
-import { doubtsOf } from './intents.ts';
+import { changed } from './intents.ts';
 import type { Journal } from './journal.ts';
 import type { PodFacts } from './owners.ts';
 import type { AttachmentOwner } from './state.ts';
@@ -50,14 +50,10 @@ export class EndedPods {
   #mark(hasEnded: (owner: AttachmentOwner) => boolean): void {
     const { journal } = this.#options;
     // Collected first: writing one down moves it within the table.
-    const all = Array.from(journal.state.attachments);
-    for (const [key, attachment] of all) {
+    const all = Array.from(journal.state.attachments.values());
+    for (const attachment of all) {
       if (attachment.isEnded === true || !hasEnded(attachment.owner)) continue;
-      journal.append({
-        t: 'bound',
-        attachment: { ...attachment, isEnded: true },
-        doubts: doubtsOf(journal.state, key),
-      });
+      journal.append(changed(journal.state, { ...attachment, isEnded: true }));
     }
   }
 }

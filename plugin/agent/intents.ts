@@ -1,6 +1,7 @@
 /** What may still happen of writes that were announced and not answered: questions to the state. */
 import { attachmentKey } from './request.ts';
 import {
+  type Attachment,
   type AttachmentOwner,
   hasClaim,
   type Intent,
@@ -18,6 +19,11 @@ export function intentsOf(state: State, key: string): Intent[] {
 /** The names of the reservations of which some write of this attachment may still happen. */
 export function doubtsOf(state: State, key: string): string[] {
   return intentsOf(state, key).map((intent) => intent.name);
+}
+
+/** The record by which an attachment is changed: what of it is in doubt stays so. */
+export function changed(state: State, attachment: Attachment): JournalRecord {
+  return { t: 'bound', attachment, doubts: doubtsOf(state, attachmentKey(attachment.owner)) };
 }
 
 /**

@@ -1,32 +1,15 @@
-import * as fs from 'node:fs';
-import * as path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ipReservations } from '../../crds/resources.ts';
 import type { IPReservation } from '../../crds/types.ts';
 import { formatSince } from '../../ipam/reservation.ts';
-import { pods } from '../../kube/core.ts';
 import { ApiError } from '../../kube/errors.ts';
-import { JOURNAL_FILE } from './journal.ts';
 import { SURPLUS_AGE_MS } from './leftovers.ts';
-import { failing, type TestNode, unreachable, World } from './testing/world.ts';
+import { add, endPod, forgetJournal, startOneNode } from './testing/onenode.ts';
+import { failing, type TestNode, unreachable, type World } from './testing/world.ts';
 
 const NAME = 'default.10.0.0.2';
 /** What `leftOver` makes. */
 const LEFT = '10.0.0.5 Bound c7';
-
-async function start(): Promise<{ world: World; node: TestNode }> {
-  const world = new World();
-  world.pool('v4', { subnet: '10.0.0.0/29', gateway: '10.0.0.1', allocation: 'Ascending' });
-  const node = world.node();
-  await world.pod('web');
-  await node.parts.sync.compare();
-  return { world, node };
-}
-
-const add = (world: World, node: TestNode, container = 'c1', ifname = 'eth0'): Promise<unknown> =>
-  world.finish(node.parts.attachments.add(world.parsed('ADD', { container, ifname })));
-const endPod = (world: World): Promise<void> =>
-  world.direct(() => world.api.delete(pods, { namespace: 'shop', name: 'web' }));
 
 /** A reservation of this node's pod web that no journal knows. @param ahead of the time, in milliseconds */
 function ofNode(world: World, container: string, address = '10.0.0.2', ahead = 0): Promise<IPReservation> {
@@ -49,15 +32,9 @@ function ofNode(world: World, container: string, address = '10.0.0.2', ahead = 0
 
 const leftOver = (world: World, ahead = 0): Promise<IPReservation> => ofNode(world, 'c7', '10.0.0.5', ahead);
 
-function forgetJournal(node: TestNode): void {
-  node.kill();
-  fs.rmSync(path.join(node.directory, JOURNAL_FILE));
-  node.start();
-}
-
 describe('a reservation that no attachment has', () => {
   test('is adopted if the journal is new; ADD then answers it, DEL gives it back', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await add(world, node, 'c1', 'net1');
@@ -73,7 +50,7 @@ describe('a reservation that no attachment has', () => {
   });
 
   test('is adopted also after a crash in the middle of the first comparison', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await add(world, node, 'c1', 'net1');
@@ -90,7 +67,7 @@ describe('a reservation that no attachment has', () => {
   });
 
   test('is adopted whole: a dual-stack attachment is one again', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     world.pool('v6', { subnet: 'fd00::/125', allocation: 'Ascending' });
     const { ips } = await world.finish(node.parts.attachments.add(world.parsed('ADD')));
@@ -100,7 +77,7 @@ describe('a reservation that no attachment has', () => {
   });
 
   test('is adopted if its pod is here without another sandbox, and a new sandbox rebinds it', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await ofNode(world, 'c7');
     await node.parts.sync.compare();
@@ -116,7 +93,7 @@ describe('a reservation that no attachment has', () => {
       async (world: World, node: TestNode) => void (await add(world, node, 'c8')),
     ],
   ])('is released once it is older than 10 minutes if %s', async (_what, change) => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await change(world, node);
     await leftOver(world);
@@ -131,7 +108,7 @@ describe('a reservation that no attachment has', () => {
   describe('and is too young', () => {
     /** Found by a comparison, while its pod has another sandbox. */
     async function found(age: number, ahead = 0): Promise<{ world: World; node: TestNode }> {
-      const { world, node } = await start();
+      const { world, node } = await startOneNode();
       await add(world, node, 'c8');
       await leftOver(world, ahead);
       await world.pass(age);
@@ -195,7 +172,7 @@ describe('a reservation that no attachment has', () => {
   });
 
   test('but an ADD in flight or a doubt has, is left alone', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     const { owner } = (await ofNode(world, 'c7')).spec;
     if (owner?.node === undefined || owner.containerID === undefined || owner.ifname === undefined)
@@ -219,7 +196,7 @@ describe('a reservation that no attachment has', () => {
   });
 
   test('and no attachment can have (made by a person) is left alone', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await world.reservation('10.0.0.2', { owner: { kind: 'Node', node: 'node-1' } });
     await world.pass(SURPLUS_AGE_MS * 2);

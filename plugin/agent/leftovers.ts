@@ -13,7 +13,7 @@ import { done, type Outcome, runController } from '../../kube/controller.ts';
 import type { Log } from '../../kube/log.ts';
 import { RateLimitingQueue } from '../../kube/workqueue.ts';
 import type { GiveBack } from './giveback.ts';
-import { doubtsOf } from './intents.ts';
+import { changed } from './intents.ts';
 import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import type { OwnerResolver } from './owners.ts';
@@ -160,10 +160,6 @@ export class Leftovers {
     };
     const claim = claimOf(live);
     log.info({ reservation: claim.name, attachment: key }, 'adopted a reservation of this node');
-    journal.append({
-      t: 'bound',
-      attachment: { ...present, claims: [...present.claims, claim] },
-      doubts: doubtsOf(journal.state, key),
-    });
+    journal.append(changed(journal.state, { ...present, claims: [...present.claims, claim] }));
   }
 }

@@ -1,42 +1,21 @@
-import * as fs from 'node:fs';
-import * as path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ipReservations } from '../../crds/resources.ts';
 import { type Pod, pods } from '../../kube/core.ts';
 import { ApiError } from '../../kube/errors.ts';
-import { JOURNAL_FILE } from './journal.ts';
-import { failing, isWrite, type TestNode, unreachable, World } from './testing/world.ts';
+import { add, endPod, forgetJournal, startOneNode } from './testing/onenode.ts';
+import { failing, isWrite, type TestNode, unreachable, type World } from './testing/world.ts';
 
 const NAME = 'default.10.0.0.2';
 
-async function start(): Promise<{ world: World; node: TestNode }> {
-  const world = new World();
-  world.pool('v4', { subnet: '10.0.0.0/29', gateway: '10.0.0.1', allocation: 'Ascending' });
-  const node = world.node();
-  await world.pod('web');
-  await node.parts.sync.compare();
-  return { world, node };
-}
-
-const add = (world: World, node: TestNode, container = 'c1', ifname = 'eth0'): Promise<unknown> =>
-  world.finish(node.parts.attachments.add(world.parsed('ADD', { container, ifname })));
 const remove = (world: World, name = NAME): Promise<void> =>
   world.direct(() => world.api.delete(ipReservations, { name }));
-const endPod = (world: World): Promise<void> =>
-  world.direct(() => world.api.delete(pods, { namespace: 'shop', name: 'web' }));
-
-function forgetJournal(node: TestNode): void {
-  node.kill();
-  fs.rmSync(path.join(node.directory, JOURNAL_FILE));
-  node.start();
-}
 
 async function conflicts(node: TestNode): Promise<number> {
   return Number(/berth_address_conflicts_total (\d+)/.exec(await node.metrics.registry.metrics())?.[1]);
 }
 
 test('where nothing differs, a comparison is one list', async () => {
-  const { world, node } = await start();
+  const { world, node } = await startOneNode();
   await using _ = world;
   await add(world, node);
   world.takeCalls();
@@ -46,7 +25,7 @@ test('where nothing differs, a comparison is one list', async () => {
 
 describe('a reservation that is missing', () => {
   test('is created again after a live GET shows the owner here', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await remove(world);
@@ -84,7 +63,7 @@ describe('a reservation that is missing', () => {
       },
     ],
   ])('drops its attachment if the pod is %s', async (_what, change) => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await remove(world);
@@ -95,7 +74,7 @@ describe('a reservation that is missing', () => {
   });
 
   test('of a pod that is gone leaves the other family to its DEL', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     world.pool('v6', { subnet: 'fd00::/125', allocation: 'Ascending' });
     await add(world, node);
@@ -108,7 +87,7 @@ describe('a reservation that is missing', () => {
   });
 
   test('of the node itself is created again', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     const shape = { pod: undefined, uid: undefined };
     await world.finish(node.parts.attachments.add(world.parsed('ADD', shape)));
@@ -118,7 +97,7 @@ describe('a reservation that is missing', () => {
   });
 
   test('because it was released, held or the older sandbox in a restored API is taken back', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await add(world, node, 'c2');
@@ -136,7 +115,7 @@ describe('a reservation that is missing', () => {
   });
 
   test('because it was held when the API was saved is taken back', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     const held = { state: 'Held', holder: 'Pod/shop/web', pool: 'v4' } as const;
     await world.reservation('10.0.0.2', held);
@@ -154,7 +133,7 @@ describe('a reservation that is missing', () => {
 });
 
 test('a holder that the API server forbids to write again is left out, and the address is not', async () => {
-  const { world, node } = await start();
+  const { world, node } = await startOneNode();
   await using _ = world;
   await add(world, node);
   // A person has given it a holder, which the agent has seen, and then the API was restored.
@@ -181,7 +160,7 @@ test('a holder that the API server forbids to write again is left out, and the a
 
 describe('after a restore', () => {
   test('a pod that the API server has lost keeps its address until its DEL', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await remove(world);
@@ -193,7 +172,7 @@ describe('after a restore', () => {
   });
 
   test('so it does where the agent starts only then, and sees that its newest reservation is lost', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await remove(world);
@@ -207,7 +186,7 @@ describe('after a restore', () => {
     ['', (): void => undefined],
     [', also not by the next process', (node: TestNode): void => node.restart()],
   ])('it has it once: what the operator then collects is not written a third time%s', async (_what, next) => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await endPod(world);
@@ -221,7 +200,7 @@ describe('after a restore', () => {
   });
 
   test('it has it again after the next restore if the API server knew it between', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     const knows = world.api.snapshot();
@@ -251,7 +230,7 @@ describe('after a restore', () => {
       },
     ],
   ])('a pod that %s does not get it back', async (_what, ends) => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     const [pod] = world.api.objects(pods);
@@ -265,7 +244,7 @@ describe('after a restore', () => {
   });
 
   test('a pod that has ended does not get it back', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await remove(world);
@@ -279,7 +258,7 @@ describe('after a restore', () => {
   });
 
   test('what a list still shows is looked at live', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     world.takeCalls();
@@ -289,7 +268,7 @@ describe('after a restore', () => {
 });
 
 test("somebody else's reservation is reported and never fought over", async () => {
-  const { world, node } = await start();
+  const { world, node } = await startOneNode();
   await using _ = world;
   await add(world, node);
   await remove(world);
@@ -307,7 +286,7 @@ test("somebody else's reservation is reported and never fought over", async () =
 
 describe('an API server', () => {
   test('that is away fails the comparison, and what was mended stays', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await remove(world);
@@ -318,7 +297,7 @@ describe('an API server', () => {
   });
 
   test('that refuses one attachment does not keep the others from being mended', async () => {
-    const { world, node } = await start();
+    const { world, node } = await startOneNode();
     await using _ = world;
     await add(world, node);
     await add(world, node, 'c1', 'net1');

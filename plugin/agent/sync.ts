@@ -20,7 +20,7 @@ import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import type { Conflicts, FoundConflict } from './conflicts.ts';
 import type { EndedPods } from './endedpods.ts';
-import { doubtsOf } from './intents.ts';
+import { changed } from './intents.ts';
 import type { Journal } from './journal.ts';
 import type { Leftovers } from './leftovers.ts';
 import type { KeyedLock } from './lock.ts';
@@ -174,7 +174,7 @@ export class NodeSync {
     conflicts.set(key, owner, found);
     // Of one that is whole nobody has asked for the pod.
     const isStillEnded = wasEnded && (isWhole || liveness !== 'alive');
-    this.#keep(key, attachment, claims, isTrusted || isStillEnded);
+    this.#keep(attachment, claims, isTrusted || isStillEnded);
   }
 
   /** What the attachment has: what is its own, and what it had and may be written again. */
@@ -201,15 +201,11 @@ export class NodeSync {
   }
 
   /** Writes down what has changed. */
-  #keep(key: string, present: Attachment, claims: readonly Claim[], isEnded: boolean): void {
+  #keep(present: Attachment, claims: readonly Claim[], isEnded: boolean): void {
     const { journal } = this.#options;
     const { isEnded: wasEnded = false, ...rest } = present;
     if (!isSame(claims, present.claims) || isEnded !== wasEnded) {
-      journal.append({
-        t: 'bound',
-        attachment: { ...rest, claims, ...(isEnded && { isEnded }) },
-        doubts: doubtsOf(journal.state, key),
-      });
+      journal.append(changed(journal.state, { ...rest, claims, ...(isEnded && { isEnded }) }));
     }
   }
 }
