@@ -13,6 +13,7 @@ import {
   type StatefulSet,
   statefulSets,
 } from '../kube/core.ts';
+import type { GoneReason } from './liveness.ts';
 import { CROWD } from './livereads.ts';
 import type { OperatorMetrics } from './metrics.ts';
 import { aNode, anOwner, aPool, aReservation } from './testing/objects.ts';
@@ -52,9 +53,15 @@ async function waitFor(what: string, condition: () => Promise<boolean>): Promise
   });
 }
 
-async function metric(metrics: OperatorMetrics, series: string): Promise<number> {
-  const line = (await metrics.registry.metrics()).split('\n').find((each) => each.startsWith(`${series} `));
+async function metric({ registry }: OperatorMetrics, series: string): Promise<number> {
+  const line = (await registry.metrics()).split('\n').find((each) => each.startsWith(`${series} `));
   return Number(line?.split(' ')[1]);
+}
+
+/** Waits: what the operator has done is seen in the API before it has heard so itself and counts it. */
+async function hasReleasedOne(metrics: OperatorMetrics, reason: GoneReason): Promise<void> {
+  const series = `berth_operator_released_total{reason="${reason}"}`;
+  await waitFor(`${series} is 1`, async () => (await metric(metrics, series)) === 1);
 }
 
 /** Its name. Without `owner` that of the pod; of a pool that does not exist, and so without a cooldown. */
@@ -107,7 +114,7 @@ describe('taken back', () => {
     const kept = await reserve(pod);
     await isCollected(name);
     await isKept(kept);
-    expect(await metric(metrics, 'berth_operator_released_total{reason="PodElsewhere"}')).toBe(1);
+    await hasReleasedOne(metrics, 'PodElsewhere');
   });
 
   test.each(['Succeeded', 'Failed'] as const)('when its pod has %s', async (phase) => {
@@ -156,7 +163,7 @@ describe('taken back', () => {
     await isKept(reservation);
     await api.delete(nodes, { name: 'lost-node-2' });
     await isCollected(reservation);
-    expect(await metric(metrics, 'berth_operator_released_total{reason="NodeDeleted"}')).toBe(1);
+    await hasReleasedOne(metrics, 'NodeDeleted');
   });
 
   test('or when its node is tainted out-of-service', async () => {
@@ -166,7 +173,7 @@ describe('taken back', () => {
     const taint = 'node.kubernetes.io/out-of-service=nodeshutdown:NoExecute';
     await stage.plane.kubectl(['taint', 'node', 'lost-node-3', taint]);
     await isCollected(reservation);
-    expect(await metric(metrics, 'berth_operator_released_total{reason="NodeOutOfService"}')).toBe(1);
+    await hasReleasedOne(metrics, 'NodeOutOfService');
   });
 
   test('of an owner of kind Node: when the node stays deleted, whatever pods there are', async () => {
@@ -177,7 +184,7 @@ describe('taken back', () => {
     await isKept(reservation);
     await api.delete(nodes, { name: 'host-node' });
     await isCollected(reservation);
-    expect(await metric(metrics, 'berth_operator_released_total{reason="OwnerNodeDeleted"}')).toBe(1);
+    await hasReleasedOne(metrics, 'OwnerNodeDeleted');
   });
 
   test('of a Held one that Berth made: when no pod has the name of its holder', async () => {
@@ -187,7 +194,7 @@ describe('taken back', () => {
     await isKept(name);
     await stage.deletePod('sticky');
     await isCollected(name);
-    expect(await metric(metrics, 'berth_operator_released_total{reason="HolderGone"}')).toBe(1);
+    await hasReleasedOne(metrics, 'HolderGone');
   });
 
   test('of one held for a replica: when its StatefulSet has no such ordinal any more', async () => {
@@ -282,11 +289,13 @@ describe('what it costs', () => {
       return status?.bound === String(kept.length);
     });
     const since = await logLength();
-    const names = await Promise.all(gone.map((pod) => reserve(pod, { pool: 'costs', network: 'costs' })));
-    await waitFor('candidates are shown before anything is done', async () => {
+    // The first is due a while after it was made, and the others may take longer than that to be made.
+    const seen = waitFor('candidates are shown before anything is done', async () => {
       const candidates = await metric(metrics, 'berth_operator_orphans{phase="candidate"}');
       return candidates > 0 && (await total()) === 0;
     });
+    const names = await Promise.all(gone.map((pod) => reserve(pod, { pool: 'costs', network: 'costs' })));
+    await seen;
     await waitFor('all are taken back', async () => (await total()) === gone.length);
     await stop();
     const states = await all();

@@ -87,14 +87,17 @@ test('the leader works, a standby is ready and takes over at once when the leade
   await eventually(async () =>
     expect((await api.get(ipPools, { name: 'blue' })).status?.capacity).toBe('254'),
   );
-  await eventually(async () => expect((await fetch(`${first.health}/readyz`)).status).toBe(200));
-  expect((await fetch(`${second.health}/readyz`)).status).toBe(200);
+  for (const { health } of [first, second]) {
+    await eventually(async () => expect((await fetch(`${health}/readyz`)).status).toBe(200));
+  }
   expect((await fetch(`${second.metrics}/healthz`)).status).toBe(200);
   const standby = await body(`${second.metrics}/metrics`);
   expect(standby).toMatch(/^berth_operator_leader 0$/m);
   expect(standby).not.toContain('berth_pool_addresses{');
-  expect(await body(`${first.metrics}/metrics`)).toContain(
-    'berth_pool_addresses{pool="blue",state="capacity"} 254',
+  await eventually(async () =>
+    expect(await body(`${first.metrics}/metrics`)).toContain(
+      'berth_pool_addresses{pool="blue",state="capacity"} 254',
+    ),
   );
 
   first.child.kill('SIGTERM');
