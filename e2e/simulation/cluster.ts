@@ -183,6 +183,7 @@ export class Cluster {
         default: true,
       },
     });
+    this.oracle.poolMade(name);
   }
 
   async resizePool(name: string, last: number): Promise<void> {

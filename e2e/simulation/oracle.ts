@@ -5,10 +5,10 @@
  */
 import { ipPools, ipReservations } from '../../crds/resources.ts';
 import type { IPReservation, IPReservationSpec } from '../../crds/types.ts';
-import { parseDuration } from '../../ipam/duration.ts';
 import { hasUid, nodes, type Pod, pods } from '../../kube/core.ts';
 import type { MemoryApi, MemoryCall } from '../../kube/memory.ts';
 import { OUT_OF_SERVICE_TAINT } from '../../operator/liveness.ts';
+import { ReleasedAddresses } from './released.ts';
 import { RestoredState } from './restored.ts';
 import type { Caller } from './server.ts';
 
@@ -56,11 +56,6 @@ export function podObject(api: MemoryApi, pod: PodIdentity): Pod | undefined {
   return api.objects(pods).find(({ metadata }) => metadata.name === pod.name && hasUid(metadata, pod.uid));
 }
 
-interface Released {
-  readonly at: number;
-  readonly pool: string;
-}
-
 export class Oracle {
   readonly #api: MemoryApi;
   readonly #now: () => number;
@@ -72,7 +67,7 @@ export class Oracle {
   #restoredAt = Number.NEGATIVE_INFINITY;
   /** Live sandboxes to the time since when their owner has been gone; 0: for good. */
   readonly #goneSince = new Map<Sandbox, number>();
-  readonly #released = new Map<string, Released>();
+  readonly #released: ReleasedAddresses = new ReleasedAddresses();
   /** Names of reservations that people made, as they did. */
   readonly #peoples = new Map<string, Partial<IPReservationSpec>>();
   /** Every address that a pool has ever given. */
@@ -199,12 +194,7 @@ export class Oracle {
   apiRestored(): void {
     this.#version = this.#api.resourceVersion;
     this.#promised.clear();
-    // For how long these have rested, nobody knows.
-    this.#released.clear();
-    for (const { metadata, spec } of this.#api.objects(ipReservations)) {
-      if (spec.state !== 'Released') continue;
-      this.#released.set(metadata.uid ?? '', { at: Number.NEGATIVE_INFINITY, pool: spec.pool });
-    }
+    this.#released.restored(this.#api.objects(ipReservations));
     this.podsChanged();
     this.#restoredAt = this.#now();
     for (const sandbox of this.#live.values()) this.#lookForLost(sandbox);
@@ -267,7 +257,9 @@ export class Oracle {
     }
     this.#lookAtLive(byAddress, after);
     this.#lookAtPeoples(new Map(all.map((each) => [each.metadata.name ?? '', each])), after);
-    this.#lookAtReleased(all, after);
+    for (const early of this.#released.look(all, this.#api.objects(ipPools), this.#now())) {
+      this.broken(`${early}, after ${after}`);
+    }
   }
 
   #lookAtLive(byAddress: ReadonlyMap<string, IPReservation>, after: string): void {
@@ -297,30 +289,9 @@ export class Oracle {
     }
   }
 
-  /** A released address rests for its pool's cooldown, or is taken by an ADD. */
-  #lookAtReleased(all: readonly IPReservation[], after: string): void {
-    const now = this.#now();
-    const released = new Map(
-      all.filter(({ spec }) => spec.state === 'Released').map((r) => [r.metadata.uid ?? '', r]),
-    );
-    const present = new Set(all.map(({ metadata }) => metadata.uid ?? ''));
-    for (const [uid, { at, pool }] of this.#released) {
-      if (released.has(uid)) continue;
-      this.#released.delete(uid);
-      const spec = this.#api.objects(ipPools).find(({ metadata }) => metadata.name === pool)?.spec;
-      if (
-        !present.has(uid) &&
-        spec !== undefined &&
-        Math.round(now - at) < parseDuration(spec.cooldown ?? '30s')
-      ) {
-        this.broken(
-          `a released address of ${pool} was free ${Math.round(now - at)} ms later, after ${after}`,
-        );
-      }
-    }
-    for (const [uid, { spec }] of released) {
-      if (!this.#released.has(uid)) this.#released.set(uid, { at: now, pool: spec.pool });
-    }
+  /** People have made a pool. */
+  poolMade(name: string): void {
+    this.#released.poolMade(name);
   }
 }
 

@@ -104,18 +104,21 @@ export class Attachments {
       }
       const { owner, pod } = await owners.resolve(request);
       const sandboxesOf = interfaceKey(owner);
-      if (sandboxesOf !== undefined && this.#order.isOvertaken(sandboxesOf, arrival)) {
-        throw new CniError(
-          ErrorCode.tryAgainLater,
-          'a newer sandbox of this pod has been set up meanwhile, and has its addresses',
-          'nothing is wrong if the runtime has given this sandbox up',
-        );
+      const isOvertaken = (): boolean =>
+        sandboxesOf !== undefined && this.#order.isOvertaken(sandboxesOf, arrival);
+      if (isOvertaken()) {
+        throw overtaken();
       }
       const annotate = pod !== undefined && request.config.ipam.annotatePod === true;
       const coming: RebindContext = { owner, addedAt, deadline, ...(annotate && { annotate }) };
       const rebound = await rebinder.rebind(coming, (old) => this.#answerOf(old));
       const result = rebound ?? (await this.#addNew(request, pod, coming));
-      if (sandboxesOf === undefined || this.#order.isOvertaken(sandboxesOf, arrival)) {
+      if (isOvertaken()) {
+        // Its runtime has given it up, and may never send the DEL of an ADD whose answer it does not hear.
+        releaser.accept(key);
+        throw overtaken();
+      }
+      if (sandboxesOf === undefined) {
         return { result, stale: [] };
       }
       this.#order.answered(sandboxesOf, arrival);
@@ -283,6 +286,14 @@ export class Attachments {
     await outcome.answered(attachment, claimed, context);
     return result;
   }
+}
+
+function overtaken(): CniError {
+  return new CniError(
+    ErrorCode.tryAgainLater,
+    'a newer sandbox of this pod has been set up meanwhile, and has its addresses',
+    'nothing is wrong if the runtime has given this sandbox up',
+  );
 }
 
 /** One error for all; anything that is not a refusal is a fault of ours or of the machine, and wins. */

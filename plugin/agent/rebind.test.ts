@@ -79,6 +79,24 @@ describe('a restarted sandbox', () => {
     expect(keys(node)).toEqual(['c3/eth0']);
   });
 
+  test('is not accompanied by an older one whose ADD wrote its addresses at the same time', async () => {
+    const world = new World();
+    await using _ = world;
+    world.pool('v4', { subnet: '10.0.0.0/29', allocation: 'Ascending' });
+    const node = world.node();
+    await world.pod('web');
+    node.work();
+    world.before = async ({ object }) => {
+      if (JSON.stringify({ object }).includes('"containerID":"c1"')) await world.clock.sleep(3_000);
+    };
+    const slow = rejection(add(world, node));
+    const [address = ''] = await add(world, node, { container: 'c2' });
+    expect(await slow).toMatchObject({ code: 11, message: expect.stringContaining('newer sandbox') });
+    await world.pass(1_000);
+    expect(world.table).toEqual([`${address.replace('/29', '')} Bound c2`]);
+    expect(keys(node)).toEqual(['c2/eth0']);
+  });
+
   test('ends every earlier sandbox of its interface, not only the one whose addresses it gets', async () => {
     const world = new World();
     await using _ = world;
