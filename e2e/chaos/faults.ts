@@ -120,7 +120,7 @@ export class Faults {
   async #peace(ms: number, signal: AbortSignal): Promise<void> {
     const { random, now } = this.#options;
     const until = now() + ms * (0.5 + random());
-    while (!signal.aborted && now() < until) await sleep(Math.min(250, until - now()));
+    while (!signal.aborted && now() < until) await sleep(Math.max(0, Math.min(250, until - now())));
   }
 
   #choose(choices: readonly Choice[]): Choice {
@@ -311,7 +311,7 @@ export class Faults {
     const snapshotAt = now();
     const snapshot = await controlPlane.snapshot();
     const until = snapshotAt + snapshotAgeMs;
-    while (!signal.aborted && now() < until) await sleep(Math.min(250, until - now()));
+    while (!signal.aborted && now() < until) await sleep(Math.max(0, Math.min(250, until - now())));
     if (signal.aborted) return;
     const from = now();
     this.#isRestoring = true;
