@@ -115,7 +115,7 @@ export const SECONDARY: Readonly<Record<string, string>> = {
 };
 
 /** What a pod's annotation `network-status` says, by interface. */
-export function secondaryAddresses({ metadata }: TestPod): Record<string, string[]> {
+export function statusAddresses({ metadata }: TestPod): Record<string, string[]> {
   const text = metadata.annotations?.['k8s.v1.cni.cncf.io/network-status'] ?? '[]';
   // The format of the Network Plumbing Working Group's specification.
   const entries = JSON.parse(text) as { interface?: string; ips?: string[] }[];
@@ -125,7 +125,7 @@ export function secondaryAddresses({ metadata }: TestPod): Record<string, string
 /** Every address of a pod, of all its interfaces. */
 export function allAddresses(pod: TestPod): string[] {
   const primary = (pod.status?.podIPs ?? []).map(({ ip }) => ip);
-  return [...new Set([...primary, ...Object.values(secondaryAddresses(pod)).flat()])];
+  return [...new Set([...primary, ...Object.values(statusAddresses(pod)).flat()])];
 }
 
 /**

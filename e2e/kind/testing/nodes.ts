@@ -60,7 +60,9 @@ export class PodNodes implements Nodes {
       ready = this.#start(node);
       this.#ready.set(node, ready);
     }
-    const enter = ['nsenter', '--target', '1', '--mount', '--net', '--ipc', '--uts', '--', 'sh', '-ec', line];
+    // By its path: a busybox that prefers its own applets would run itself, and all that the line names.
+    const shell = ['/bin/sh', '-ec', line];
+    const enter = ['nsenter', '--target', '1', '--mount', '--net', '--ipc', '--uts', '--', ...shell];
     return this.#kubectl(['exec', '--namespace=kube-system', await ready, '--', 'busybox', ...enter]);
   }
 
