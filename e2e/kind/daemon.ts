@@ -88,30 +88,14 @@ async function removeNetwork(): Promise<void> {
   if (names.includes(NAME)) await run('ip', ['netns', 'delete', NAME]);
 }
 
-/**
- * What nodes write goes with them, and kubelet, containerd and etcd sync all of it: where there is plenty of memory, nothing of
- * it goes to the disk. Bytes of available memory that are plenty: the nodes' 3 GB of files, their processes, and as much again.
- */
-const PLENTY_OF_MEMORY = 12 * 1024 ** 3;
-
-/** Options of the tmpfs for the nodes' files; undefined: the machine has too little memory. */
-function nodesInMemory(meminfo: string): string | undefined {
-  const available = Number(/^MemAvailable:\s*(\d+) kB$/m.exec(meminfo)?.[1] ?? 0) * 1024;
-  return available < PLENTY_OF_MEMORY ? undefined : `size=${Math.floor(available / 2)},mode=701`;
-}
-
 /** Starts the daemon, without waiting until it answers. @returns the process that all others end with */
 export async function spawnDaemon(): Promise<ProcessId> {
   await mkdir(places.run, { recursive: true });
-  const volumes = join(places.dockerData, 'volumes');
-  await mkdir(volumes, { recursive: true });
+  await mkdir(places.dockerData, { recursive: true });
   await removeNetwork();
   await makeNetwork();
   await writeConfiguration();
   const unshare = ['unshare', '--mount', '--propagation', 'private', '--pid', '--mount-proc'];
-  const dockerd = ['dockerd', '--config-file', places.daemonConfig];
-  const memory = nodesInMemory(await readFile('/proc/meminfo', 'utf8'));
-  const mounting = ['sh', '-ec', 'mount -t tmpfs -o "$0" nodes "$1"; shift; exec "$@"'];
   return startServer({
     command: 'nsenter',
     args: [
@@ -119,7 +103,9 @@ export async function spawnDaemon(): Promise<ProcessId> {
       ...unshare,
       '--fork',
       '--kill-child=SIGKILL',
-      ...(memory === undefined ? dockerd : [...mounting, memory, volumes, ...dockerd]),
+      'dockerd',
+      '--config-file',
+      places.daemonConfig,
     ],
     logFile: places.daemonLog,
     detached: true,
