@@ -5,6 +5,7 @@ import { RunError } from '../../controlplane/run.ts';
 import { waitFor } from '../../harness/wait.ts';
 import { rollOut, whenNodesReady } from './berth.ts';
 import { ordinary } from './controllers.ts';
+import { detached } from './nodes.ts';
 import { atRest } from './rest.ts';
 import { controller, inNamespace, pod, whenReady } from './workloads.ts';
 import { PATIENCE_MS, type World } from './world.ts';
@@ -84,7 +85,13 @@ export function restarts(world: World): void {
         const node = world.nodes.names.find((name) => !world.workers.includes(name));
         if (node === undefined) throw new Error('no node is a control plane');
         for (const program of ['kube-apiserver', 'etcd']) {
-          await world.nodes.shell(node, `kill -KILL $(pidof ${program})`);
+          const before = await world.nodes.shell(node, `pidof ${program}`);
+          await world.nodes.shell(node, detached(`kill -KILL ${before.trim()}`));
+          await waitFor(
+            `${program} runs again`,
+            async () => (await world.nodes.shell(node, `pidof ${program}`)) !== before,
+            { timeoutMs: PATIENCE_MS, everyMs: 500 },
+          );
           await whenApiServerAnswers(world);
         }
         await whenNodesReady(world);

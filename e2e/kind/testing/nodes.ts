@@ -37,6 +37,11 @@ export class DockerNodes implements Nodes {
 /** Which start of the machine this is: a node that is a container shares its kernel's boot with others. */
 const WHICH_START = "cat /proc/sys/kernel/random/boot_id; cut -d ' ' -f 22 /proc/1/stat";
 
+/** A shell line that runs another one a second later: a connection through the API server does not survive what that does. */
+export function detached(line: string): string {
+  return `nohup sh -c "sleep 1; ${line}" >/dev/null 2>&1 &`;
+}
+
 /** Nodes of which nothing is known but that they run pods: a privileged pod on each enters its first process. */
 export class PodNodes implements Nodes {
   readonly names: readonly string[];
@@ -68,8 +73,7 @@ export class PodNodes implements Nodes {
 
   async reboot(node: string): Promise<void> {
     const before = await this.shell(node, WHICH_START);
-    // Detached, as the connection does not survive it.
-    await this.shell(node, 'nohup sh -c "sleep 1; systemctl reboot" >/dev/null 2>&1 &');
+    await this.shell(node, detached('systemctl reboot'));
     await waitFor(`${node} has restarted`, async () => (await this.shell(node, WHICH_START)) !== before, {
       timeoutMs: 600_000,
       everyMs: 2_000,
