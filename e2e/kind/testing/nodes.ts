@@ -1,4 +1,5 @@
 /** Acting on the machines behind Node objects: as root, in the node's own namespaces. */
+import { RunError } from '../../controlplane/run.ts';
 import { waitFor } from '../../harness/wait.ts';
 import type { Docker } from '../docker.ts';
 import { nodeAddresses, stretch } from '../network.ts';
@@ -60,6 +61,17 @@ export class PodNodes implements Nodes {
   }
 
   async shell(node: string, line: string): Promise<string> {
+    try {
+      return await this.#enter(node, line);
+    } catch (error) {
+      // Drained with all others.
+      if (!(error instanceof RunError && /NotFound/.test(error.stderr))) throw error;
+      this.#ready.delete(node);
+      return this.#enter(node, line);
+    }
+  }
+
+  async #enter(node: string, line: string): Promise<string> {
     let ready = this.#ready.get(node);
     if (ready === undefined) {
       ready = this.#start(node);
