@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type Widget, widgetKind, widgets } from './apicontract.ts';
+import { nodes } from './core.ts';
 import { ApiError } from './errors.ts';
 import { type Handler, Informer, type InformerOptions } from './informer.ts';
 import { MemoryApi, type MemoryCall } from './memory.ts';
@@ -358,6 +359,23 @@ describe('an etcd that was restored', () => {
     for (const name of ['c', 'd']) await world.api.create(widgets, widget(name));
     await world.clock.advance(800);
     expect(world.heard).toEqual(['add a', 'update b 1>1', 'add c', 'add d']);
+    await world.stop();
+  });
+
+  it('is noticed by another object under the name of what was deleted last, at a version that was seen without it', async () => {
+    const world = await synced(['a', 'b']);
+    await world.api.delete(widgets, { name: 'a' });
+    const snapshot = world.api.snapshot();
+    // Of other kinds: all that is seen of it is a bookmark.
+    for (const name of ['x', 'y', 'z']) await world.api.create(nodes, { metadata: { name } });
+    world.api.bookmark();
+    await settle();
+    world.heard.length = 0;
+    world.api.restore(snapshot);
+    await world.api.create(widgets, widget('a'));
+    for (const name of ['x', 'y', 'z']) await world.api.create(nodes, { metadata: { name } });
+    await world.clock.advance(800);
+    expect(world.heard).toEqual(['add a', 'update b 1>1']);
     await world.stop();
   });
 });

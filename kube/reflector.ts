@@ -130,7 +130,7 @@ export class Reflector<T extends KubeObject> {
       signal,
     });
     const { resourceVersion } = metadata;
-    if (!isOlderVersion(resourceVersion, version) && !isLost(this.#newest, items)) return;
+    if (!isOlderVersion(resourceVersion, version) && !isLost(this.#newest, items, version)) return;
     log.warn(
       { resource: resource.plural, seen: version, now: resourceVersion, newest: this.#newest },
       'the API server went back in time, or the newest change was followed by another: listing again',
@@ -231,12 +231,21 @@ function newer(a: Seen | undefined, b: Seen): Seen {
   return a === undefined || isOlderVersion(a.version, b.version) ? b : a;
 }
 
-/** True if the change has not happened by what the API server has now. @param items what it has under the name */
-function isLost(newest: Seen | undefined, items: readonly KubeObject[]): boolean {
+/**
+ * True if the change has not happened by what the API server has now.
+ * @param items what it has under the name
+ * @param version up to which every change was seen, this one being the last
+ */
+function isLost(newest: Seen | undefined, items: readonly KubeObject[], version: string): boolean {
   if (newest === undefined) return false;
   const same = items.find(({ metadata }) => metadata.uid === newest.uid);
-  if (newest.isDeletion) return same !== undefined;
+  if (newest.isDeletion) return same !== undefined || items.some((item) => isUnseen(item, version));
   return same === undefined || isOlderVersion(same.metadata.resourceVersion ?? '', newest.version);
+}
+
+/** True for what was made after the name was free, at a version that was seen without it: versions were given twice. */
+function isUnseen({ metadata }: KubeObject, version: string): boolean {
+  return !isOlderVersion(version, metadata.resourceVersion ?? '');
 }
 
 function versionOf<T extends KubeObject>(event: WatchEvent<T>): string | undefined {

@@ -1,6 +1,6 @@
 /** A simulated cluster: time, API server, machines, kubelets and operators, and the objects that nobody of Berth makes. */
 import { FINALIZER_IN_USE, ipPools } from '../../crds/resources.ts';
-import { MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../../kube/core.ts';
+import { leases, MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../../kube/core.ts';
 import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import type { Snapshot } from '../../kube/memory.ts';
@@ -158,6 +158,16 @@ export class Cluster {
     const taints = isTainted ? [{ key: OUT_OF_SERVICE_TAINT, effect: 'NoExecute' as const }] : [];
     await this.server.memory.update(nodes, { ...node, spec: { taints } });
     this.podsChanged();
+  }
+
+  /** What kubelets write all the time: after a restore versions go on, whatever Berth does. */
+  async renewLease(): Promise<void> {
+    const { memory } = this.server;
+    const [lease] = memory.objects(leases);
+    const spec = { renewTime: new Date(this.time.monotonic()).toISOString() };
+    const metadata = { namespace: 'kube-node-lease', name: 'node-1' };
+    if (lease !== undefined) await memory.update(leases, { ...lease, spec });
+    else await memory.create(leases, { metadata, spec });
   }
 
   hasNode(name: string): boolean {

@@ -67,6 +67,8 @@ export class Oracle {
   #restoredAt = Number.NEGATIVE_INFINITY;
   /** Live sandboxes to the time since when their owner has been gone; 0: for good. */
   readonly #goneSince = new Map<Sandbox, number>();
+  /** The same of those that are back, and when they came: nobody may have seen it if they were gone again in that instant. */
+  readonly #wereGone = new Map<Sandbox, { readonly since: number; readonly backAt: number }>();
   readonly #released: ReleasedAddresses = new ReleasedAddresses();
   /** Names of reservations that people made, as they did. */
   readonly #peoples = new Map<string, Partial<IPReservationSpec>>();
@@ -212,6 +214,7 @@ export class Oracle {
     sandbox.state = 'ended';
     this.#live.delete(sandbox.container);
     this.#goneSince.delete(sandbox);
+    this.#wereGone.delete(sandbox);
     this.#restored.ended(sandbox);
   }
 
@@ -222,10 +225,14 @@ export class Oracle {
       const since = this.#goneSince.get(sandbox);
       if (since === 0) continue;
       if (isAlive(this.#api, sandbox.pod)) {
-        if (since !== undefined && this.isProtected(sandbox)) this.#goneSince.delete(sandbox);
+        if (since === undefined || !this.isProtected(sandbox)) continue;
+        this.#goneSince.delete(sandbox);
+        this.#wereGone.set(sandbox, { since, backAt: now });
       } else if (since === undefined || !this.isProtected(sandbox)) {
         this.promiseNothing((promised) => promised === sandbox);
-        this.#goneSince.set(sandbox, sandbox.pod.isStatic && since === undefined ? Math.max(1, now) : 0);
+        const { since: before, backAt } = this.#wereGone.get(sandbox) ?? {};
+        const start = before !== undefined && backAt === now ? before : Math.max(1, now);
+        this.#goneSince.set(sandbox, sandbox.pod.isStatic && since === undefined ? start : 0);
       }
     }
   }

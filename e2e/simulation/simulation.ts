@@ -97,6 +97,7 @@ async function comeToRest(cluster: Cluster): Promise<void> {
       wasLate = late;
     }
     if (oracle.violation !== undefined) return;
+    await cluster.renewLease();
     await time.advance(LOOK_MS);
     // One that is being deleted keeps its name until nothing is left of it.
     for (const pool of cluster.setup.pools) await cluster.createPool(pool);

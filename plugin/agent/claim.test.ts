@@ -52,6 +52,21 @@ describe('a dynamic address', () => {
     expect(metrics).toContain('berth_agent_create_conflicts_total 4');
   });
 
+  test('that rests by an API server which was restored is not taken from another pod of the node', async () => {
+    const { world, node } = await start({ ranges: ['10.0.0.2-10.0.0.2'], cooldown: '1h' });
+    await using _ = world;
+    await world.pod('second');
+    expect(await add(world, node)).toEqual(['10.0.0.2']);
+    await world.direct(() =>
+      world.api.patch(ipReservations, { name: 'default.10.0.0.2' }, [
+        { op: 'replace', path: '/spec/state', value: 'Released' },
+      ]),
+    );
+    const refused = await rejection(add(world, node, { pod: 'second', container: 'c2' }));
+    expect(refused.code).toBe(101);
+    expect(world.table).toEqual(['10.0.0.2 Released c1']);
+  });
+
   test('that could not be written is free for the next ADD', async () => {
     const { world, node } = await start();
     await using _ = world;

@@ -8,9 +8,10 @@ import type { Api } from '../../kube/api.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { isOlderVersion } from '../../kube/core.ts';
 import type { Journal } from './journal.ts';
+import { attachmentKey } from './request.ts';
 import type { UsablePool } from './select.ts';
 import type { AddContext, Settler } from './settle.ts';
-import type { AttachmentOwner, Claim, Intent, Origin } from './state.ts';
+import { type AttachmentOwner, attachmentOf, type Claim, type Intent, type Origin } from './state.ts';
 
 /** An address that an ADD has got so far. */
 export interface Claimed {
@@ -112,7 +113,7 @@ export class ReservationWriter {
     send: (name: string, timeoutMs: number) => Promise<IPReservation>,
   ): Promise<Claimed | undefined> {
     const name = reservationName(entry.network, address);
-    if (context.avoided?.has(name) === true) return undefined;
+    if (context.avoided?.has(name) === true || this.#isAnothers(name, context.owner)) return undefined;
     const intent: Intent = {
       name,
       network: entry.network,
@@ -127,6 +128,12 @@ export class ReservationWriter {
     if (object === undefined) return undefined;
     this.#answered(object.metadata.resourceVersion, before);
     return { claim: claimOf(object), pool: entry, origin };
+  }
+
+  /** What another attachment of this node has is not free, whatever an API server says that was restored. */
+  #isAnothers(name: string, owner: AttachmentOwner): boolean {
+    const user = attachmentOf(this.#options.journal.state, name);
+    return user !== undefined && attachmentKey(user.owner) !== attachmentKey(owner);
   }
 
   /** @param before the newest version when the write was sent: etcd gives each write a higher one, until it is restored */
