@@ -1,6 +1,6 @@
 /** A simulated cluster: time, API server, machines, kubelets and operators, and the objects that nobody of Berth makes. */
 import { FINALIZER_IN_USE, ipPools } from '../../crds/resources.ts';
-import { leases, MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../../kube/core.ts';
+import { MIRROR_ANNOTATION, type Node, nodes, type Pod, pods } from '../../kube/core.ts';
 import { isApiError } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import type { Snapshot } from '../../kube/memory.ts';
@@ -160,16 +160,6 @@ export class Cluster {
     this.podsChanged();
   }
 
-  /** What kubelets write all the time: after a restore versions go on, whatever Berth does. */
-  async renewLease(): Promise<void> {
-    const { memory } = this.server;
-    const [lease] = memory.objects(leases);
-    const spec = { renewTime: new Date(this.time.monotonic()).toISOString() };
-    const metadata = { namespace: 'kube-node-lease', name: 'node-1' };
-    if (lease !== undefined) await memory.update(leases, { ...lease, spec });
-    else await memory.create(leases, { metadata, spec });
-  }
-
   hasNode(name: string): boolean {
     return this.#node(name) !== undefined;
   }
@@ -181,12 +171,11 @@ export class Cluster {
   async createPool(name: string): Promise<void> {
     const { cooldown, allocation, last } = this.setup;
     if (this.hasPool(name)) return;
-    const subnet = name === 'v4' ? '10.0.0.0/28' : 'fd00::/64';
     await this.server.memory.create(ipPools, {
       metadata: { name },
       spec: {
         network: 'default',
-        subnet,
+        subnet: name === 'v4' ? '10.0.0.0/28' : 'fd00::/64',
         ranges: [this.#range(name, last)],
         cooldown,
         allocation,
