@@ -237,13 +237,13 @@ function newer(a: Seen | undefined, b: Seen): Seen {
  * @param version up to which every change was seen, this one being the last
  */
 function isLost(newest: Seen | undefined, items: readonly KubeObject[], version: string): boolean {
-  if (newest === undefined) return false;
+  if (newest === undefined) return items.some((item) => isUnseen(item, version));
   const same = items.find(({ metadata }) => metadata.uid === newest.uid);
   if (newest.isDeletion) return same !== undefined || items.some((item) => isUnseen(item, version));
   return same === undefined || isOlderVersion(same.metadata.resourceVersion ?? '', newest.version);
 }
 
-/** True for what was made after the name was free, at a version that was seen without it: versions were given twice. */
+/** True for what is where nothing was at a version that was seen since: versions were given twice. */
 function isUnseen({ metadata }: KubeObject, version: string): boolean {
   return !isOlderVersion(version, metadata.resourceVersion ?? '');
 }

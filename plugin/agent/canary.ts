@@ -20,6 +20,7 @@ import { isOlderVersion } from '../../kube/core.ts';
 import { isApiError, retryAfterOf } from '../../kube/errors.ts';
 import type { Log } from '../../kube/log.ts';
 import { ErrorCode } from '../protocol.ts';
+import type { EndedPods } from './endedpods.ts';
 import { CniError, messageOf } from './errors.ts';
 import type { Journal } from './journal.ts';
 import { birdsOf, type VersionedClaim } from './state.ts';
@@ -38,6 +39,7 @@ export interface CanaryOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly journal: Journal;
+  readonly ended: Pick<EndedPods, 'look'>;
   /** Compares this node's attachments with the API and mends what differs. */
   readonly compare: () => Promise<void>;
 }
@@ -126,8 +128,9 @@ export class Canary {
   }
 
   async #lookNow(): Promise<void> {
-    const { compare, journal, log } = this.#options;
+    const { compare, ended, journal, log } = this.#options;
     const suspicions = this.#suspicions;
+    await ended.look();
     const birds = birdsOf(journal.state, this.#sureOf);
     const isThere = await Promise.all(birds.map((bird) => this.#isThere(bird)));
     const lost = birds.find((_bird, index) => isThere[index] === false);

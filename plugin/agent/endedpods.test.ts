@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { MIRROR_ANNOTATION, type Pod, pods } from '../../kube/core.ts';
 import { type TestNode, World } from './testing/world.ts';
 
@@ -47,19 +47,52 @@ test('a pod that a complete list lacks has ended, also where another one has its
   expect(ended(node)).toEqual(['db', 'web']);
 });
 
-test('a static pod has not ended when its mirror is gone: the kubelet makes it again', async () => {
-  const { world, node } = await start();
-  await using _ = world;
-  await world.pod('web');
-  const { metadata, ...rest } = podOf(world, 'web');
-  const annotations = { [MIRROR_ANNOTATION]: 'hash' };
-  world.cachedPods.set('shop/web', { ...rest, metadata: { ...metadata, annotations } });
-  await world.finish(node.parts.attachments.add(world.parsed('ADD', { pod: 'web', uid: 'hash' })));
-  world.cachedPods.delete('shop/web');
-  node.parts.ended.deleted({ ...rest, metadata });
-  node.parts.ended.complete();
-  expect(node.journal.state.attachments.size).toBe(1);
-  expect(ended(node)).toEqual([]);
+describe('a static pod without its mirror', () => {
+  /** It has an attachment, and its mirror is gone from the watch; `back` makes another one that the watch has not seen. */
+  async function withoutMirror(): Promise<{ world: World; node: TestNode; back: () => Promise<void> }> {
+    const { world, node } = await start();
+    const mirror = { annotations: { [MIRROR_ANNOTATION]: 'hash' } };
+    await world.pod('web', mirror);
+    await world.finish(node.parts.attachments.add(world.parsed('ADD', { pod: 'web', uid: 'hash' })));
+    const gone = podOf(world, 'web');
+    await world.direct(() => world.api.delete(pods, { namespace: 'shop', name: 'web' }));
+    world.cachedPods.delete('shop/web');
+    node.parts.ended.deleted(gone);
+    const back = async (): Promise<void> => {
+      await world.pod('web', mirror);
+      world.cachedPods.delete('shop/web');
+    };
+    return { world, node, back };
+  }
+
+  test('has not ended: the kubelet makes it again', async () => {
+    const { world, node } = await withoutMirror();
+    await using _ = world;
+    node.parts.ended.complete();
+    await world.pass(59_000);
+    await node.parts.ended.look();
+    expect(node.journal.state.attachments.size).toBe(1);
+    expect(ended(node)).toEqual([]);
+  });
+
+  test('for as long as the operator waits has ended, also where the deletion was not seen', async () => {
+    const { world, node } = await withoutMirror();
+    await using _ = world;
+    node.restart();
+    node.parts.ended.complete();
+    await world.pass(60_000);
+    await world.finish(node.parts.ended.look());
+    expect(ended(node)).toEqual(['web']);
+  });
+
+  test('has not ended where a live look finds one, and nobody has seen it come back', async () => {
+    const { world, node, back } = await withoutMirror();
+    await using _ = world;
+    await world.pass(60_000);
+    await back();
+    await world.finish(node.parts.ended.look());
+    expect(ended(node)).toEqual([]);
+  });
 });
 
 test('nothing is written where nothing changes', async () => {

@@ -120,7 +120,7 @@ export function buildParts(options: PartsOptions): Parts {
     releaser,
     surroundings: new Surroundings(options),
   });
-  const ended = new EndedPods({ journal, cachedPod });
+  const ended = new EndedPods({ clock, journal, owners, cachedPod });
   const leftovers = new Leftovers({ clock, log, journal, lock, owners, settler, giveBack });
   const sync = new NodeSync({
     api,
@@ -136,7 +136,7 @@ export function buildParts(options: PartsOptions): Parts {
     ended,
   });
   const compare = (): Promise<void> => sync.compare({ isRestored: true });
-  const canary = new Canary({ api, clock, log, journal, compare });
+  const canary = new Canary({ api, clock, log, journal, ended, compare });
   return {
     pools,
     occupancy,

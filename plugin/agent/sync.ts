@@ -28,7 +28,7 @@ import type { OwnerResolver } from './owners.ts';
 import type { Reasserter } from './reassert.ts';
 import { attachmentKey } from './request.ts';
 import type { Settler } from './settle.ts';
-import { type Attachment, type AttachmentOwner, birdsOf, type Claim } from './state.ts';
+import { type Attachment, type AttachmentOwner, birdsOf, type Claim, intentKey } from './state.ts';
 import { claimOf } from './writer.ts';
 
 export interface NodeSyncOptions {
@@ -82,7 +82,7 @@ export class NodeSync {
     const [newest] = options.isFirst === true ? birdsOf(journal.state) : [];
     const isRestored =
       options.isRestored === true ||
-      (newest !== undefined && !isBoundTo(byName.get(newest.claim.name), newest.owner));
+      (newest !== undefined && !this.#isOurs(byName.get(newest.claim.name), newest.owner));
     if (newest !== undefined && !isRestored) {
       ended.complete();
     }
@@ -101,6 +101,14 @@ export class NodeSync {
     if (!journal.state.isComplete) {
       journal.append({ t: 'complete' });
     }
+  }
+
+  /** True also for what this node has given to another sandbox, without having come to know that it has. */
+  #isOurs(row: ReservationRow | undefined, owner: AttachmentOwner): boolean {
+    const { journal, node } = this.#options;
+    const now = row?.state === 'Bound' ? rowOwner(row, node) : undefined;
+    const isIntended = now !== undefined && journal.state.intents.has(intentKey(now, row?.name ?? ''));
+    return isIntended || isBoundTo(row, owner);
   }
 
   /**
