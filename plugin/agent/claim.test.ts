@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { ipReservations } from '../../crds/resources.ts';
+import { pods } from '../../kube/core.ts';
 import { ApiError } from '../../kube/errors.ts';
 import { rejection } from './testing/refusal.ts';
 import {
@@ -65,6 +66,12 @@ describe('a dynamic address', () => {
     const refused = await rejection(add(world, node, { pod: 'second', container: 'c2' }));
     expect(refused.code).toBe(101);
     expect(world.table).toEqual(['10.0.0.2 Released c1']);
+    // With its pod deleted it is the operator that has released it.
+    const gone = world.api.objects(pods).find(({ metadata }) => metadata.name === 'web');
+    if (gone === undefined) throw new Error('no pod web');
+    node.parts.ended.deleted(gone);
+    await world.pass(3_000);
+    expect(await add(world, node, { pod: 'second', container: 'c2' })).toEqual(['10.0.0.2']);
   });
 
   test('that could not be written is free for the next ADD', async () => {

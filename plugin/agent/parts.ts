@@ -92,7 +92,9 @@ export function buildParts(options: PartsOptions): Parts {
   const releaser = new Releaser({ clock, log, journal, lock, giveBack });
   const onOlderState = (): void => canary.reconnected();
   const doubts = new DoubtList({ clock, log, journal, lock, settler, giveBack, onOlderState });
-  const writer = new ReservationWriter({ api, clock, journal, settler, onOlderAnswer: onOlderState });
+  const onLost = (key: string): void => conflicts.suspect(key);
+  const onOlderAnswer = onOlderState;
+  const writer = new ReservationWriter({ api, clock, journal, settler, onOlderAnswer, onLost });
   const candidates = new Candidates(random);
   const onConflict = (): void => metrics.conflict();
   const events = new PodEvents({ recorder: options.recorder, cachedPod });
@@ -113,7 +115,7 @@ export function buildParts(options: PartsOptions): Parts {
       journal,
       settler,
       writer,
-      onLost: (key) => conflicts.suspect(key),
+      onLost,
     }),
     rebinder: new Rebinder({ api, clock, journal, lock, settler, outcome, releaser }),
     pools,

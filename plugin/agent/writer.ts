@@ -37,6 +37,8 @@ export interface WriterOptions {
   readonly settler: Settler;
   /** Called when an answer is not newer than one before it: the API server may have gone back in time under a live connection. */
   readonly onOlderAnswer: () => void;
+  /** Told of an attachment of this node whose reservation the API server seems to have lost. */
+  readonly onLost: (key: string) => void;
 }
 
 /** A claim as the API answered it. */
@@ -113,7 +115,8 @@ export class ReservationWriter {
     send: (name: string, timeoutMs: number) => Promise<IPReservation>,
   ): Promise<Claimed | undefined> {
     const name = reservationName(entry.network, address);
-    if (context.avoided?.has(name) === true || this.#isAnothers(name, context.owner)) return undefined;
+    if (context.avoided?.has(name) === true) return undefined;
+    if (origin !== 'held' && this.#isAnothers(name, context.owner)) return undefined;
     const intent: Intent = {
       name,
       network: entry.network,
@@ -130,10 +133,18 @@ export class ReservationWriter {
     return { claim: claimOf(object), pool: entry, origin };
   }
 
-  /** What another attachment of this node has is not free, whatever an API server says that was restored. */
+  /**
+   * What another attachment of this node has is not free, whatever an API server says that was restored: it is looked at. One
+   * of a pod that has ended has nothing any more; and what is held waits for this very pod.
+   */
   #isAnothers(name: string, owner: AttachmentOwner): boolean {
-    const user = attachmentOf(this.#options.journal.state, name);
-    return user !== undefined && attachmentKey(user.owner) !== attachmentKey(owner);
+    const { journal, onLost } = this.#options;
+    const user = attachmentOf(journal.state, name);
+    if (user === undefined || user.isEnded === true) return false;
+    const key = attachmentKey(user.owner);
+    if (key === attachmentKey(owner)) return false;
+    onLost(key);
+    return true;
   }
 
   /** @param before the newest version when the write was sent: etcd gives each write a higher one, until it is restored */
