@@ -362,6 +362,20 @@ describe('an etcd that was restored', () => {
     await world.stop();
   });
 
+  it('is noticed by an object where nothing was at a version that was seen', async () => {
+    const world = await synced([]);
+    const snapshot = world.api.snapshot();
+    for (const name of ['x', 'y', 'z']) await world.api.create(nodes, { metadata: { name } });
+    world.api.bookmark();
+    await settle();
+    world.api.restore(snapshot);
+    await world.api.create(widgets, widget('a'));
+    for (const name of ['x', 'y', 'z']) await world.api.create(nodes, { metadata: { name } });
+    await world.clock.advance(800);
+    expect(world.heard).toEqual(['add a']);
+    await world.stop();
+  });
+
   it('is noticed by another object under the name of what was deleted last, at a version that was seen without it', async () => {
     const world = await synced(['a', 'b']);
     await world.api.delete(widgets, { name: 'a' });
