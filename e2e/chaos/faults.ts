@@ -120,7 +120,15 @@ export class Faults {
   async #peace(ms: number, signal: AbortSignal): Promise<void> {
     const { random, now } = this.#options;
     const until = now() + ms * (0.5 + random());
-    while (!signal.aborted && now() < until) await sleep(Math.max(0, Math.min(250, until - now())));
+    await this.#waitUntil(until, signal);
+  }
+
+  /** Waits for a time of the run's clock, or until the signal aborts. */
+  async #waitUntil(until: number, signal: AbortSignal): Promise<void> {
+    const { now } = this.#options;
+    for (let left = until - now(); left > 0 && !signal.aborted; left = until - now()) {
+      await sleep(Math.min(250, left));
+    }
   }
 
   #choose(choices: readonly Choice[]): Choice {
@@ -311,7 +319,7 @@ export class Faults {
     const snapshotAt = now();
     const snapshot = await controlPlane.snapshot();
     const until = snapshotAt + snapshotAgeMs;
-    while (!signal.aborted && now() < until) await sleep(Math.max(0, Math.min(250, until - now())));
+    await this.#waitUntil(until, signal);
     if (signal.aborted) return;
     const from = now();
     this.#isRestoring = true;

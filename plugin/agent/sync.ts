@@ -105,9 +105,10 @@ export class NodeSync {
 
   /** True also for what this node has given to another sandbox, without having come to know that it has. */
   #isOurs(row: ReservationRow | undefined, owner: AttachmentOwner): boolean {
+    if (row?.state !== 'Bound') return false;
     const { journal, node } = this.#options;
-    const now = row?.state === 'Bound' ? rowOwner(row, node) : undefined;
-    const isIntended = now !== undefined && journal.state.intents.has(intentKey(now, row?.name ?? ''));
+    const now = rowOwner(row, node);
+    const isIntended = now !== undefined && journal.state.intents.has(intentKey(now, row.name));
     return isIntended || isBoundTo(row, owner);
   }
 

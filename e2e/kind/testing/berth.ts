@@ -10,7 +10,7 @@ const RELEASE = 'berth';
 const NAMESPACE = 'berth-system';
 
 /** The two programs. */
-export const PROGRAMS = ['daemonset/berth-agent', 'deployment/berth-operator'] as const;
+const PROGRAMS = ['daemonset/berth-agent', 'deployment/berth-operator'] as const;
 
 async function whenKindsServed(world: World): Promise<void> {
   const kinds = ['ippools', 'ipreservations'].map((plural) => `crd/${plural}.ipam.berth.dev`);
@@ -53,16 +53,11 @@ export async function whenRolledOut(world: World): Promise<void> {
   }
 }
 
-/** Restarts every pod of a program, as an upgrade does, and waits for the end. */
-export async function rollOut(world: World, program: (typeof PROGRAMS)[number]): Promise<void> {
-  await world.kubectl(['rollout', 'restart', `--namespace=${NAMESPACE}`, program]);
-  await world.kubectl([
-    'rollout',
-    'status',
-    `--namespace=${NAMESPACE}`,
-    program,
-    `--timeout=${PATIENCE_MS / 1000}s`,
-  ]);
+/** Restarts every pod of a workload, by default one of Berth's, as an upgrade does, and waits for the end. */
+export async function rollOut(world: World, workload: string, namespace: string = NAMESPACE): Promise<void> {
+  await world.kubectl(['rollout', 'restart', `--namespace=${namespace}`, workload]);
+  const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
+  await world.kubectl(['rollout', 'status', `--namespace=${namespace}`, workload, timeout]);
 }
 
 /** Bytes of the working set (cgroup) of each container of Berth, by pod. */
