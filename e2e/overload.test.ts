@@ -31,7 +31,12 @@ const WAITING = 10;
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ name: 'overload', nodes: NODES });
+  cluster = await startCluster({
+    name: 'overload',
+    nodes: NODES,
+    // As long as takeTheOnlySeat must hold it, on any machine.
+    apiServerFlags: ['--request-timeout=10m'],
+  });
   await cluster.createPool('v4', { subnet: '10.1.0.0/20', default: true, cooldown: '0s' });
 });
 
@@ -77,6 +82,15 @@ async function refused(): Promise<number> {
   ))
     all += Number(count);
   return all;
+}
+
+/** The most that ten seconds in a row had in each; one second alone may have what a busy machine delivered late. */
+function mostInTenSeconds(rates: readonly number[]): number {
+  const means = rates
+    .slice(0, Math.max(1, rates.length - 9))
+    .map((_, from) => rates.slice(from, from + 10))
+    .map((ten) => ten.reduce((sum, each) => sum + each, 0) / ten.length);
+  return Math.max(...means);
 }
 
 /** Counts once a second while `work` runs. @returns how many more there were in each second */
@@ -153,7 +167,7 @@ async function converges(gone: readonly TestPod[], coming: readonly TestPod[]): 
 
 /**
  * A request of the operator's account whose body never comes. A priority level without seats serves one request while it
- * serves no other (k8s.io/apiserver queueset, canAccommodateSeatsLocked): this one, for the minute that a request may take.
+ * serves no other (k8s.io/apiserver queueset, canAccommodateSeatsLocked): this one, for as long as a request may take.
  * @returns what ends it
  */
 async function takeTheOnlySeat(): Promise<() => void> {
@@ -258,9 +272,7 @@ test('an API server that throttles: ADDs are 11, DELs are promised, few requests
   expect(await refused()).toBeGreaterThan(before);
   // 8 releases and 2 doubts an agent at a time, each ADD once a Retry-After, and what the operator asks.
   const most = NODES.length * 10 + WAITING + 10;
-  // The DELs themselves are one request each, in the first seconds.
-  expect(Math.max(...rates.slice(3))).toBeLessThanOrEqual(most);
-  expect(rates.reduce((sum, each) => sum + each, 0) / rates.length).toBeLessThanOrEqual(most);
+  expect(mostInTenSeconds(rates)).toBeLessThanOrEqual(most);
 
   leave();
   await cluster.controlPlane.kubectl(['delete', 'flowschema,prioritylevelconfiguration', 'berth-throttled']);
@@ -294,8 +306,8 @@ test('an API server that is away: ADDs are 11, DELs are promised, few connection
     console.log(`requests of both agents in each second: ${requests.join(' ')}`);
     console.log(`connections of agents and operator in each second: ${connected.join(' ')}`);
     // An ADD looks once whether the API server is there again, for all who wait; watches and releases rest.
-    expect(Math.max(...connected.slice(3))).toBeLessThanOrEqual(NODES.length * 20 + WAITING);
-    expect(Math.max(...requests.slice(3))).toBeLessThanOrEqual(NODES.length * 20 + WAITING);
+    expect(mostInTenSeconds(connected)).toBeLessThanOrEqual(NODES.length * 20 + WAITING);
+    expect(mostInTenSeconds(requests)).toBeLessThanOrEqual(NODES.length * 20 + WAITING);
   } finally {
     hangsUp.close();
     await once(hangsUp, 'close');

@@ -51,6 +51,8 @@ export interface ControlPlaneOptions {
   readonly fsync?: boolean;
   /** True: every request that ends is in `auditLog()`. Defaults to false. */
   readonly audit?: boolean;
+  /** Added to kube-apiserver's flags, such as `--request-timeout=5m`. */
+  readonly apiServerFlags?: readonly string[];
   /** Defaults to `resolveAssets()`. */
   readonly assets?: ControlPlaneAssets;
   /** Receives a line for each step. Defaults to silence. */
@@ -307,6 +309,7 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
       cpus: options.apiServerCpus ?? null,
       fsync: options.fsync ?? false,
       audit: options.audit ?? false,
+      apiServerFlags: options.apiServerFlags ?? [],
       detached: options.directory !== undefined,
     };
     state = { ...(await launchWithFreePorts(directory, launch)), tokens };

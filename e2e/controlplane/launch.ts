@@ -26,6 +26,8 @@ export interface Launch {
   readonly fsync: boolean;
   /** Whether the API server logs requests. */
   readonly audit: boolean;
+  /** Added to the API server's flags. */
+  readonly apiServerFlags: readonly string[];
   readonly detached: boolean;
 }
 
@@ -111,6 +113,7 @@ export async function launchApiServer(directory: string, launch: Launch): Promis
     '--allow-privileged=true',
     '--profiling=false',
     ...audit,
+    ...launch.apiServerFlags,
   ]);
 }
 

@@ -21,6 +21,8 @@ export interface ClusterOptions {
   readonly operatorFlags?: Readonly<Record<string, string>>;
   /** CPU list of etcd and the API server, as `taskset -c` takes it. */
   readonly apiServerCpus?: string;
+  /** Added to kube-apiserver's flags. */
+  readonly apiServerFlags?: readonly string[];
   /** A module that node loads before the agents, as --import takes it. */
   readonly agentPreload?: string;
   /** CPU list of agents and operator. */
@@ -265,6 +267,7 @@ export async function startCluster(options: ClusterOptions): Promise<Cluster> {
     name: options.name,
     log,
     ...(options.apiServerCpus !== undefined && { apiServerCpus: options.apiServerCpus }),
+    ...(options.apiServerFlags !== undefined && { apiServerFlags: options.apiServerFlags }),
   });
   // In the control plane's directory, which goes with it, even if this process is killed.
   const directory = join(controlPlane.directory, 'programs');
