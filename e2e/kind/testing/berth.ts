@@ -1,7 +1,8 @@
 /** Berth in the cluster: installed, rolled out, measured, taken away. */
 import { join } from 'node:path';
 import { waitFor } from '../../harness/wait.ts';
-import { PATIENCE_MS, type World } from './world.ts';
+import { rollOut, whenRolledOut } from './workloads.ts';
+import { PATIENCE_FLAG, PATIENCE_MS, type World } from './world.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 const OVERLAY = join(ROOT, 'config/overlays/kind');
@@ -30,13 +31,12 @@ export async function installChart(world: World): Promise<void> {
 
 /** Runs what the chart has of tests. */
 export async function testChart(world: World): Promise<void> {
-  await world.helm(['test', RELEASE, `--namespace=${NAMESPACE}`, `--timeout=${PATIENCE_MS / 1000}s`]);
+  await world.helm(['test', RELEASE, `--namespace=${NAMESPACE}`, PATIENCE_FLAG]);
 }
 
 /** Takes the release away, which keeps the kinds and with them the reservations, and waits until the agents are gone. */
 export async function uninstallChart(world: World): Promise<void> {
-  const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
-  await world.helm(['uninstall', RELEASE, `--namespace=${NAMESPACE}`, '--wait', timeout]);
+  await world.helm(['uninstall', RELEASE, `--namespace=${NAMESPACE}`, '--wait', PATIENCE_FLAG]);
 }
 
 /** Applies the manifests, and waits until the API server knows the kinds; not until anything runs. */
@@ -46,18 +46,13 @@ export async function applyManifests(world: World): Promise<void> {
 }
 
 /** Waits until both programs are rolled out. */
-export async function whenRolledOut(world: World): Promise<void> {
-  for (const program of PROGRAMS) {
-    const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
-    await world.kubectl(['rollout', 'status', `--namespace=${NAMESPACE}`, program, timeout]);
-  }
+export function whenBerthRuns(world: World): Promise<void> {
+  return whenRolledOut(world, NAMESPACE, ...PROGRAMS);
 }
 
-/** Restarts every pod of a workload, by default one of Berth's, as an upgrade does, and waits for the end. */
-export async function rollOut(world: World, workload: string, namespace: string = NAMESPACE): Promise<void> {
-  await world.kubectl(['rollout', 'restart', `--namespace=${namespace}`, workload]);
-  const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
-  await world.kubectl(['rollout', 'status', `--namespace=${namespace}`, workload, timeout]);
+/** Restarts the agents and then the operator, as an upgrade does, and waits for the end. */
+export async function rollOutBerth(world: World): Promise<void> {
+  for (const program of PROGRAMS) await rollOut(world, NAMESPACE, program);
 }
 
 /** Bytes of the working set (cgroup) of each container of Berth, by pod. */

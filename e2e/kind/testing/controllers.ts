@@ -4,8 +4,8 @@ import { waitFor } from '../../harness/wait.ts';
 import { workingSets } from './berth.ts';
 import { note } from './notes.ts';
 import { atRest, interfaces } from './rest.ts';
-import { controller, inNamespace, pod, template, whenGone, whenReady } from './workloads.ts';
-import { PATIENCE_MS, type World } from './world.ts';
+import { controller, inNamespace, pod, rollOut, template, whenGone, whenReady } from './workloads.ts';
+import { PATIENCE_FLAG, PATIENCE_MS, type World } from './world.ts';
 
 const TRUE = ['busybox', 'true'];
 
@@ -32,13 +32,7 @@ export function workloads(world: World): void {
         const count = 8 + world.workers.length;
         await whenReady(world, namespace, count);
         await atRest(world);
-        for (const kind of ['deployment', 'statefulset', 'daemonset']) {
-          await world.kubectl(['rollout', 'restart', kind, `--namespace=${namespace}`]);
-        }
-        for (const each of ['deployment/deployment', 'statefulset/set', 'daemonset/daemons']) {
-          const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
-          await world.kubectl(['rollout', 'status', each, `--namespace=${namespace}`, timeout]);
-        }
+        await rollOut(world, namespace, 'deployment/deployment', 'statefulset/set', 'daemonset/daemons');
         await whenReady(world, namespace, count);
         await atRest(world);
       });
@@ -71,14 +65,13 @@ export function workloads(world: World): void {
           namespace,
         );
         await world.kubectl(['create', 'job', 'now', '--from=cronjob/cron', `--namespace=${namespace}`]);
-        const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
         await world.kubectl([
           'wait',
           '--for=condition=Complete',
           'job',
           '--all',
           `--namespace=${namespace}`,
-          timeout,
+          PATIENCE_FLAG,
         ]);
         const completed = await world.pods(namespace);
         expect(completed.map(({ status }) => status?.phase)).toEqual(

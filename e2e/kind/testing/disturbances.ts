@@ -3,12 +3,12 @@ import { describe, expect, test } from 'vitest';
 import { settleAll } from '../../controlplane/assets.ts';
 import { RunError } from '../../controlplane/run.ts';
 import { waitFor } from '../../harness/wait.ts';
-import { rollOut, whenNodesReady } from './berth.ts';
+import { rollOutBerth, whenNodesReady } from './berth.ts';
 import { ordinary } from './controllers.ts';
 import { detached } from './nodes.ts';
 import { atRest } from './rest.ts';
-import { controller, inNamespace, pod, whenReady } from './workloads.ts';
-import { PATIENCE_MS, type World } from './world.ts';
+import { controller, inNamespace, pod, rollOut, whenReady } from './workloads.ts';
+import { PATIENCE_FLAG, PATIENCE_MS, type World } from './world.ts';
 
 const BINARY = '/opt/cni/bin/berth';
 
@@ -16,19 +16,23 @@ const BINARY = '/opt/cni/bin/berth';
 const API_SERVER_DOWN =
   /refused|EOF|reset|etcdserver|TLS handshake|ServiceUnavailable|unable to handle|lost connection|not yet ready|forbidden/i;
 
+/** Pods that come and go beside a restart: enough that some are under way at any time, and the machine keeps time for it. */
+const CHURNING = 4;
+
 /** Runs `body` while pods come and go all the time, and then looks that all of them are there. */
 async function duringChurn(world: World, name: string, body: () => Promise<void>): Promise<void> {
   await inNamespace(world, name, async (namespace) => {
     const annotations = ordinary(world);
-    await world.apply([controller(world, 'Deployment', 'churn', { replicas: 10, annotations })], namespace);
-    await whenReady(world, namespace, 10);
+    await world.apply(
+      [controller(world, 'Deployment', 'churn', { replicas: CHURNING, annotations })],
+      namespace,
+    );
+    await whenReady(world, namespace, CHURNING);
     let going = true;
     const churn = async (): Promise<void> => {
       do {
         try {
-          await world.kubectl(['rollout', 'restart', 'deployment/churn', `--namespace=${namespace}`]);
-          const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
-          await world.kubectl(['rollout', 'status', 'deployment/churn', `--namespace=${namespace}`, timeout]);
+          await rollOut(world, namespace, 'deployment/churn');
         } catch (error) {
           if (!(error instanceof RunError && API_SERVER_DOWN.test(error.stderr))) throw error;
         }
@@ -38,7 +42,7 @@ async function duringChurn(world: World, name: string, body: () => Promise<void>
       going = false;
     };
     await settleAll([body().finally(end), churn()]);
-    await whenReady(world, namespace, 10);
+    await whenReady(world, namespace, CHURNING);
     await atRest(world);
   });
   await atRest(world);
@@ -65,10 +69,7 @@ async function whenApiServerAnswers(world: World): Promise<void> {
 export function restarts(world: World): void {
   describe('restarts while pods come and go', () => {
     test('agents and operator are rolled out anew', () =>
-      duringChurn(world, 'rollout', async () => {
-        await rollOut(world, 'daemonset/berth-agent');
-        await rollOut(world, 'deployment/berth-operator');
-      }));
+      duringChurn(world, 'rollout', () => rollOutBerth(world)));
 
     test('the kubelet restarts', () =>
       duringChurn(world, 'kubelet', async () => {
@@ -137,7 +138,7 @@ export function nodeFailures(world: World): void {
         const node = world.workers.at(-1) ?? '';
         const flags = ['--ignore-daemonsets', '--delete-emptydir-data', '--force'];
         try {
-          await world.kubectl(['drain', node, ...flags, `--timeout=${PATIENCE_MS / 1000}s`]);
+          await world.kubectl(['drain', node, ...flags, PATIENCE_FLAG]);
           const pods = await whenReady(world, namespace, 10);
           expect(pods.filter(({ spec }) => spec?.nodeName === node)).toEqual([]);
           await atRest(world);

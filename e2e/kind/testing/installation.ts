@@ -10,13 +10,13 @@ import {
   installChart,
   testChart,
   uninstallChart,
+  whenBerthRuns,
   whenNodesReady,
-  whenRolledOut,
 } from './berth.ts';
 import { createPools, PRIMARY_POOLS, whenReachable } from './networks.ts';
 import { note } from './notes.ts';
 import { atRest } from './rest.ts';
-import { addressesOf, inNamespace, pod, whenGone, whenReady } from './workloads.ts';
+import { addressesOf, inNamespace, pod, whenGone, whenReady, whenRolledOut } from './workloads.ts';
 import { PATIENCE_MS, type World } from './world.ts';
 
 const E2E = join(import.meta.dirname, '../..');
@@ -26,8 +26,7 @@ async function installMultus(world: World): Promise<void> {
   await world.kubectl(['apply', `--filename=${join(E2E, 'harness/multus.yaml')}`]);
   const manifest = await readFile(join(E2E, 'kind/multus.yaml'), 'utf8');
   await world.kubectl(['apply', '--filename=-'], manifest.replace('image: IMAGE', `image: ${MULTUS_IMAGE}`));
-  const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
-  await world.kubectl(['rollout', 'status', '--namespace=kube-system', 'daemonset/multus', timeout]);
+  await whenRolledOut(world, 'kube-system', 'daemonset/multus');
   for (const node of world.nodes.names) {
     await waitFor(
       `Multus has written its configuration on ${node}`,
@@ -50,15 +49,14 @@ export function installation(world: World): void {
         const [first] = await whenReady(world, namespace, 1);
         note(`from helm install to the first pod with a Berth address: ${seconds(start)} s`);
         expect(addressesOf(first === undefined ? [] : [first])).toHaveLength(2);
-        await whenRolledOut(world);
+        await whenBerthRuns(world);
         await whenNodesReady(world);
       });
       await testChart(world);
     });
 
     test('the cluster’s own pods run on addresses of Berth', async () => {
-      const timeout = `--timeout=${PATIENCE_MS / 1000}s`;
-      await world.kubectl(['rollout', 'status', '--namespace=kube-system', 'deployment/coredns', timeout]);
+      await whenRolledOut(world, 'kube-system', 'deployment/coredns');
       expect(await atRest(world)).toBeGreaterThanOrEqual(4);
     });
 
@@ -84,7 +82,7 @@ export function reinstallation(world: World): void {
         await whenReachable(world, talks, stays);
         const leaving = world.kubectl(['delete', 'pod', 'leaves', `--namespace=${namespace}`]);
         await applyManifests(world);
-        await whenRolledOut(world);
+        await whenBerthRuns(world);
         await leaving;
         await whenNodesReady(world);
         await world.apply([pod(world, 'new', { node: one })], namespace);

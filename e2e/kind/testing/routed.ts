@@ -3,16 +3,15 @@ import { describe, expect, test } from 'vitest';
 import { waitFor } from '../../harness/wait.ts';
 import { Docker } from '../docker.ts';
 import { configureCni, MULTUS_CONFIGURATION, nodeAddresses, route, type Variant } from '../network.ts';
-import { rollOut } from './berth.ts';
 import { createPools, routedPools, whenReachable } from './networks.ts';
 import { atRest } from './rest.ts';
-import { addressesOf, controller, inNamespace, whenReady } from './workloads.ts';
+import { addressesOf, controller, inNamespace, rollOut, whenReady } from './workloads.ts';
 import { ownSocket, PATIENCE_MS, type World } from './world.ts';
 
 async function change(world: World, docker: Docker, variant: Variant): Promise<void> {
   for (const node of world.nodes.names) await configureCni(docker, node, variant);
   // Multus writes its own configuration from it when it starts.
-  await rollOut(world, 'daemonset/multus', 'kube-system');
+  await rollOut(world, 'kube-system', 'daemonset/multus');
   for (const node of world.nodes.names) {
     await waitFor(
       `Multus on ${node} uses ${variant}`,

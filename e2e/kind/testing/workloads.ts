@@ -1,6 +1,6 @@
 /** Pods and what makes them, as small as they can be; waiting until they are what they should be. */
 import { waitFor } from '../../harness/wait.ts';
-import { type Manifest, PATIENCE_MS, type TestPod, testPods, type World } from './world.ts';
+import { type Manifest, PATIENCE_FLAG, PATIENCE_MS, type TestPod, testPods, type World } from './world.ts';
 
 /** What a pod is made of. */
 export interface PodOptions {
@@ -100,11 +100,26 @@ export async function whenReady(
   return found.toSorted((a, b) => (a.metadata.name ?? '').localeCompare(b.metadata.name ?? ''));
 }
 
+/** Restarts every pod of workloads, as an upgrade does, and waits until all are new. */
+export async function rollOut(world: World, namespace: string, ...workloads: string[]): Promise<void> {
+  for (const workload of workloads) {
+    await world.kubectl(['rollout', 'restart', workload, `--namespace=${namespace}`]);
+  }
+  await whenRolledOut(world, namespace, ...workloads);
+}
+
+/** Waits until workloads have all their pods, and no older ones. */
+export async function whenRolledOut(world: World, namespace: string, ...workloads: string[]): Promise<void> {
+  for (const workload of workloads) {
+    await world.kubectl(['rollout', 'status', workload, `--namespace=${namespace}`, PATIENCE_FLAG]);
+  }
+}
+
 /** Waits until no pod is left, those that are being deleted included. */
 export async function whenGone(world: World, namespace: string): Promise<void> {
   await waitFor(
     `no pod is left in ${namespace}`,
-    async () => (await world.api.list(testPods, { namespace })).items.length === 0,
+    async () => (await world.api.list(testPods, { namespace, limit: 1 })).items.length === 0,
     { timeoutMs: PATIENCE_MS, everyMs: 500 },
   );
 }

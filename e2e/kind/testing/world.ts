@@ -38,6 +38,9 @@ export const testPods: Resource<TestPod> = {
 /** Milliseconds for what a busy machine with two cores takes its time for. */
 export const PATIENCE_MS = 300_000;
 
+/** The same, as kubectl and Helm take it. */
+export const PATIENCE_FLAG: string = `--timeout=${PATIENCE_MS / 1000}s`;
+
 /** A manifest. */
 export type Manifest = Readonly<Record<string, unknown>>;
 
