@@ -44,7 +44,10 @@ interface ServerOptions {
 /** Versions that others of a large cluster use up between two writes: after a restore no write has the version of a lost one. */
 const OTHERS_WRITE = 1_000_000;
 
-const never: Promise<never> = new Promise<never>(() => undefined);
+/** A new one each time: one promise for all would keep every dead process alive that ever awaited it. */
+function never(): Promise<never> {
+  return new Promise(() => undefined);
+}
 
 export class ApiServer {
   /** Without faults and without latency: what the cluster itself does. */
@@ -188,7 +191,7 @@ export class ApiServer {
     if (this.#lost.has(call)) throw unknown(call);
     await this.#latency();
     // The connection is gone, and the answer with it: the time-out tells.
-    if (caller.link.isAway) await never;
+    if (caller.link.isAway) await never();
   }
 
   async #latency(): Promise<void> {
@@ -201,7 +204,7 @@ export class ApiServer {
     resource: Resource<T>,
     options: WatchOptions,
   ): AsyncIterable<WatchEvent<T>> {
-    if (!process.isAlive) await never;
+    if (!process.isAlive) await never();
     const { time } = this.#options;
     const abort = new AbortController();
     const source = link.replica ?? this.memory;
@@ -252,14 +255,14 @@ export class ApiServer {
 
 /** The outcome for as long as the process lives; afterwards nobody hears of it. */
 async function mortal<R>(process: SimulatedProcess, work: () => Promise<R>): Promise<R> {
-  if (!process.isAlive) return never;
+  if (!process.isAlive) return never();
   try {
     const result = await work();
     await process.awake();
-    return process.isAlive ? result : await never;
+    return process.isAlive ? result : await never();
   } catch (error) {
     await process.awake();
-    if (!process.isAlive) return never;
+    if (!process.isAlive) return never();
     throw error;
   }
 }
