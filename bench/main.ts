@@ -12,6 +12,7 @@ import { measureCallers } from './callers.ts';
 import { chartsOf } from './charts.ts';
 import { measureCrowd } from './crowd.ts';
 import { measureFlatness } from './flatness.ts';
+import { measureManyNodes } from './manynodes.ts';
 import { circumstances, print, type Result } from './report.ts';
 import { outDirectory, pinThisProcess, say } from './setup.ts';
 import { measureShapes } from './shapes.ts';
@@ -25,6 +26,7 @@ const MEASUREMENTS: Readonly<Record<string, () => Promise<Partial<Result>>>> = {
   shapes: async () => ({ shapes: await measureShapes() }),
   crowd: async () => ({ crowd: await measureCrowd() }),
   traffic: async () => ({ traffic: await measureTraffic() }),
+  many: async () => ({ manyNodes: await measureManyNodes() }),
 };
 
 const HELP = `usage: node bench/main.ts [MEASUREMENT…]

@@ -4,6 +4,7 @@ import type { BinaryAlone } from './binary.ts';
 import type { CallersResult } from './callers.ts';
 import type { CrowdRow } from './crowd.ts';
 import type { FlatnessRow } from './flatness.ts';
+import type { ManyNodesResult } from './manynodes.ts';
 import { PINNED, ROUNDS, say } from './setup.ts';
 import type { Row } from './stats.ts';
 import type { TrafficResult } from './traffic.ts';
@@ -19,6 +20,7 @@ export interface Result extends Circumstances {
   readonly shapes?: readonly Row[];
   readonly crowd?: readonly CrowdRow[];
   readonly traffic?: TrafficResult;
+  readonly manyNodes?: ManyNodesResult;
 }
 
 /** Where and of what it was measured. */
@@ -55,7 +57,7 @@ const cellsOf = (r: Row): (string | number)[] => [
   r.spread.join(' to '),
 ];
 
-export function print({ callers, flatness, shapes, crowd, traffic, binaryAlone }: Result): void {
+export function print({ callers, flatness, shapes, crowd, traffic, manyNodes, binaryAlone }: Result): void {
   say('');
   if (callers !== undefined) printCallers(callers);
   if (flatness !== undefined) {
@@ -87,6 +89,7 @@ export function print({ callers, flatness, shapes, crowd, traffic, binaryAlone }
       `an idle agent receives ${idleBytesPerMinute.median} bytes a minute (at most ${idleBytesPerMinute.most}) while another makes ${addsPerSecond} ADDs a second for ${seconds} s; ${poolWrites} writes of the pool's status`,
     );
   }
+  if (manyNodes !== undefined) printManyNodes(manyNodes);
   if (binaryAlone !== undefined) {
     const { roundTripMs, processMs, fiftyAtOnceMs, rssMb } = binaryAlone;
     say(
@@ -94,6 +97,18 @@ export function print({ callers, flatness, shapes, crowd, traffic, binaryAlone }
     );
   }
   say(PINNED ? 'etcd and API server on core 0, everything else on core 1' : 'all share all cores');
+}
+
+function printManyNodes(many: ManyNodesResult): void {
+  const { nodes, startSeconds, addsPerSecond, rows } = many;
+  table([['name', 'callers', ...COLUMNS], ...rows.map((r) => [r.name, r.callers, ...cellsOf(r)])]);
+  say(
+    `${nodes} agents at once: half serve after ${startSeconds.half} s, all after ${startSeconds.last} s; ${many.startRequests} requests and ${many.startApiServerCpuMs} ms of the API server's CPU each`,
+  );
+  say(`memory for each: ${many.apiServerMbPerAgent} MB of the API server, ${many.agentMb} MB of the agents`);
+  say(
+    `idle while another makes ${addsPerSecond} ADDs a second: ${many.idleBytesPerMinute} bytes and ${many.idleCpuMsPerMinute} ms of CPU a minute`,
+  );
 }
 
 function printCallers({

@@ -20,7 +20,8 @@ function addressAt(family: Address['family'], index: number): Address {
   return { family, value: FIRST_ADDRESS[family] + BigInt(index) };
 }
 
-function assertSuccess(outcome: { readonly exitCode: number | null; readonly stdout: string }): void {
+/** @throws Error with the answer of a call that failed */
+export function assertSuccess(outcome: { readonly exitCode: number | null; readonly stdout: string }): void {
   if (outcome.exitCode !== 0) throw new Error(`a call failed: ${outcome.stdout}`);
 }
 

@@ -36,7 +36,7 @@ export interface TrafficResult {
 export type Connections = ReadonlyMap<string, Bytes & { readonly pid: number }>;
 
 /** The connections to a port of this machine. @throws Error if ss (iproute2) is not there */
-function connectionsTo(port: number): Connections {
+export function connectionsTo(port: number): Connections {
   const filter = ['state', 'established', 'dport', `= :${port}`];
   return parseConnections(execFileSync('ss', ['-HOtinp', ...filter], { encoding: 'utf8' }));
 }

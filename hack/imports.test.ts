@@ -56,6 +56,7 @@ describe('import directions', () => {
     ['e2e/simulation/machine.ts', '../../plugin/agent/agent.ts'],
     ['e2e/simulation/operatorhost.ts', '../../operator/operator.ts'],
     ['bench/main.ts', '../e2e/controlplane/controlplane.ts'],
+    ['bench/manyagents.ts', '../plugin/agent/agent.ts'],
     ['hack/build.ts', 'esbuild'],
     ['docs/errors.test.ts', '../plugin/protocol.ts'],
   ];

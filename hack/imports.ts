@@ -59,6 +59,8 @@ export const RULES: readonly DirectionRule[] = [
     own: ['kube', 'crds', 'ipam', 'plugin/protocol.ts', 'plugin/agent/testing/random.ts'],
     packages: ['node:', 'undici', 'yaml', 'fast-check'],
   },
+  // A thousand agents fit into one process, not into a thousand.
+  { from: 'bench/manyagents.ts', own: ['kube', 'plugin/agent'], packages: ['node:'] },
   {
     from: 'bench',
     own: ['kube', 'crds', 'ipam', 'e2e', 'plugin/protocol.ts'],
