@@ -392,6 +392,32 @@ describe('an etcd that was restored', () => {
     expect(world.heard).toEqual(['add a', 'update b 1>1']);
     await world.stop();
   });
+
+  it('is healed by the list that follows the next watch, where nothing shows it: versions that were seen are given to others', async () => {
+    const world = await synced(['a', 'b']);
+    const snapshot = world.api.snapshot();
+    for (const name of ['x', 'y', 'z']) await world.api.create(nodes, { metadata: { name } });
+    world.api.bookmark();
+    await settle();
+    world.api.restore(snapshot);
+    // The newest change is that of b, and it is there.
+    await world.api.delete(widgets, { name: 'a' });
+    for (const name of ['x', 'y', 'z']) await world.api.create(nodes, { metadata: { name } });
+    await world.clock.advance(800);
+    expect(world.heard).toEqual([]);
+    for (let minute = 0; minute < 5; minute += 1) {
+      world.api.bookmark();
+      await world.clock.advance(60_000);
+    }
+    expect(world.heard).toEqual(['delete a unseen', 'update b 1>1']);
+    world.calls.length = 0;
+    for (let minute = 0; minute < 5; minute += 1) {
+      world.api.bookmark();
+      await world.clock.advance(60_000);
+    }
+    expect(world.calls).toEqual(['watch']);
+    await world.stop();
+  });
 });
 
 describe('failures', () => {

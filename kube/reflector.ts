@@ -8,6 +8,7 @@
  * - So does, after a watch that broke, an API server that went back in time (an etcd restored from a snapshot, which
  *   answers a watch from the future with silence): its version is older than what was seen, or the newest change that was
  *   seen is not there any more. The latter may also be somebody's new change; the list is then for nothing.
+ * - Where neither shows, the watch after one that broke is followed by a list too, 5 to 10 minutes later: not all at once.
  * - Failures are waited out with exponential backoff and jitter, 0.8 s to 30 s, from the start again
  *   after a watch that delivered something.
  * - `run` ends as soon as its signal aborts, and leaves no timer and no connection behind.
@@ -109,12 +110,15 @@ export class Reflector<T extends KubeObject> {
 
   async #listAndWatch(signal: AbortSignal): Promise<void> {
     if (this.#version !== undefined && this.#suspicious) await this.#checkVersion(this.#version, signal);
+    const isTakenUp = this.#version !== undefined && this.#suspicious;
     const version = this.#version ?? (await this.#list(signal));
     this.#version = version;
     this.#suspicious = false;
     if (this.#watchedBefore) this.#options.onReconnect?.();
     this.#watchedBefore = true;
     await this.#watch(version, signal);
+    // A restored API server that was written to before it was asked gives versions that were seen to other changes.
+    if (isTakenUp) this.#version = undefined;
   }
 
   /** Forgets the version if the server's present one is older, or the newest change is lost: it may have been restored. */
