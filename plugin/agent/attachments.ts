@@ -106,11 +106,20 @@ export class Attachments {
       const sandboxesOf = interfaceKey(owner);
       const isOvertaken = (): boolean =>
         sandboxesOf !== undefined && this.#order.isOvertaken(sandboxesOf, arrival);
-      if (isOvertaken()) {
-        throw overtaken();
-      }
+      const refuseIfOvertaken = (): void => {
+        if (isOvertaken()) {
+          throw overtaken();
+        }
+      };
+      refuseIfOvertaken();
       const annotate = pod !== undefined && request.config.ipam.annotatePod === true;
-      const coming: RebindContext = { owner, addedAt, deadline, ...(annotate && { annotate }) };
+      const coming: RebindContext = {
+        owner,
+        addedAt,
+        deadline,
+        refuseIfOvertaken,
+        ...(annotate && { annotate }),
+      };
       const rebound = await rebinder.rebind(coming, (old) => this.#answerOf(old));
       const result = rebound ?? (await this.#addNew(request, pod, coming));
       if (isOvertaken()) {

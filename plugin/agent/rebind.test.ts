@@ -80,6 +80,56 @@ describe('a restarted sandbox', () => {
     expect(keys(node)).toEqual(['c3/eth0']);
   });
 
+  test('has the addresses also where the ADD of a sandbox in between is taking them over at that moment', async () => {
+    const { world, node, old } = await start();
+    await using _ = world;
+    let writes = 0;
+    world.before = async (call) => {
+      if (isWrite(call) && (writes += 1) <= 2) await world.clock.sleep(3_000);
+    };
+    const between = add(world, node, { container: 'c2' });
+    expect(await add(world, node, { container: 'c3' })).toEqual(old);
+    await between;
+    await world.pass(1_000);
+    expect(world.table).toEqual(['10.0.0.2 Bound c3', 'fd00::1 Bound c3']);
+    expect(keys(node)).toEqual(['c3/eth0']);
+  });
+
+  test('is not robbed by an older one that waited for it to get the addresses', async () => {
+    const { world, node, old } = await start();
+    await using _ = world;
+    const uid = world.cachedPods.get('shop/web')?.metadata.uid;
+    world.cachedPods.clear();
+    let looks = 0;
+    world.before = async (call) => {
+      if (call.verb === 'get' && (looks += 1) === 1) await world.clock.sleep(2_000);
+      if (isWrite(call)) await world.clock.sleep(5_000);
+    };
+    const older = rejection(add(world, node, { container: 'c2', uid }));
+    expect(await add(world, node, { container: 'c3', uid })).toEqual(old);
+    expect(await older).toMatchObject({ code: 11, message: expect.stringContaining('newer sandbox') });
+    await world.pass(1_000);
+    expect(world.table).toEqual(['10.0.0.2 Bound c3', 'fd00::1 Bound c3']);
+    expect(keys(node)).toEqual(['c3/eth0']);
+  });
+
+  test('has nothing of what another pod of the node was given meanwhile, whatever a restored API server says', async () => {
+    const { world, node } = await start();
+    await using _ = world;
+    const [had] = node.journal.state.attachments.values();
+    if (had === undefined) throw new Error('c1 is there');
+    // The operator took one address back, as the pod was gone; then the API server was restored to before.
+    const owner = { ...had.owner, name: 'other', uid: 'u-other', containerID: 'c9' };
+    node.journal.append({
+      t: 'bound',
+      attachment: { owner, claims: had.claims.slice(0, 1), addedAt: had.addedAt },
+    });
+    expect(await add(world, node, { container: 'c2' })).not.toContain('10.0.0.2/29');
+    expect(world.table).toContain('10.0.0.2 Bound c1');
+    expect(world.table).not.toContain('fd00::1 Bound c1');
+    expect(keys(node)).toEqual(['c9/eth0', 'c2/eth0']);
+  });
+
   test('is not accompanied by an older one whose ADD wrote its addresses at the same time', async () => {
     const world = new World();
     await using _ = world;
@@ -279,6 +329,21 @@ describe('an agent killed between the writes and the record of a rebind', () => 
     world.cachedPods.clear();
     await world.finish(node.parts.sync.compare({ isFirst: true }));
     expect(world.lines.filter(({ message }) => message.includes('restored'))).toEqual([]);
+  });
+
+  test('writes nothing again for a pod that is deleted by then, and whose addresses the operator took back', async () => {
+    const { world, node } = await killed();
+    await using _ = world;
+    const [pod] = world.api.objects(pods);
+    if (pod === undefined) throw new Error('the pod is there');
+    await world.direct(() => world.api.delete(pods, { namespace: 'shop', name: 'web' }));
+    node.parts.ended.deleted(pod);
+    for (const name of ['default.10.0.0.2', `default.${V6}`]) {
+      await world.direct(() => world.api.delete(ipReservations, { name }));
+    }
+    await node.parts.sync.compare();
+    expect(world.table).toEqual([]);
+    expect(node.journal.state.attachments.size).toBe(0);
   });
 
   test('finishes it when the ADD comes again', async () => {

@@ -17,6 +17,7 @@ import type { Journal } from './journal.ts';
 import type { KeyedLock } from './lock.ts';
 import type { AddOutcome } from './outcome.ts';
 import type { Releaser } from './release.ts';
+import { attachmentKey } from './request.ts';
 import type { NeutralResult } from './result.ts';
 import type { Settler } from './settle.ts';
 import { type Attachment, type AttachmentOwner, type Claim, otherSandbox } from './state.ts';
@@ -44,6 +45,8 @@ export interface RebindContext {
   readonly deadline: number;
   /** The pod is to show its addresses. */
   readonly annotate?: true;
+  /** @throws CniError 11 once a newer sandbox's ADD has been answered */
+  readonly refuseIfOvertaken: () => void;
 }
 
 export class Rebinder {
@@ -62,55 +65,73 @@ export class Rebinder {
    *   attachment stays then.
    */
   async rebind(
-    { owner, addedAt, deadline, annotate }: RebindContext,
+    coming: RebindContext,
     answerOf: (attachment: Attachment) => NeutralResult,
   ): Promise<NeutralResult | undefined> {
-    const { journal, lock, outcome, releaser } = this.#options;
-    const oldKey = otherSandbox(journal.state, owner);
-    if (oldKey === undefined) {
-      return undefined;
-    }
-    // The sandbox that restarts is gone: nobody who holds the old key waits for the new one.
-    return lock.run(oldKey, async () => {
-      const old = journal.state.attachments.get(oldKey);
-      if (old === undefined) {
+    const { journal, lock } = this.#options;
+    for (;;) {
+      const oldKey = otherSandbox(journal.state, coming.owner);
+      if (oldKey === undefined) {
         return undefined;
       }
-      const result = answerOf(old);
-      const unresolved = outcome.unresolved(owner);
-      const late = unresolved.find(
-        ({ name, isGivenBack }) => isGivenBack && old.claims.some((claim) => claim.name === name),
+      // The sandbox that restarts is gone: nobody who holds the old key waits for the new one.
+      const outcome = await lock.run(oldKey, async () => {
+        coming.refuseIfOvertaken();
+        const old = journal.state.attachments.get(oldKey);
+        // While this ADD waited, that of a sandbox in between has taken the addresses over.
+        return old === undefined ? 'gone' : this.#rebindFrom(old, coming, answerOf(old));
+      });
+      if (outcome !== 'gone') {
+        return outcome;
+      }
+    }
+  }
+
+  async #rebindFrom(
+    old: Attachment,
+    { owner, addedAt, deadline, annotate }: RebindContext,
+    result: NeutralResult,
+  ): Promise<NeutralResult | undefined> {
+    const { outcome, releaser } = this.#options;
+    const oldKey = attachmentKey(old.owner);
+    const unresolved = outcome.unresolved(owner);
+    const late = unresolved.find(
+      ({ name, isGivenBack }) => isGivenBack && old.claims.some((claim) => claim.name === name),
+    );
+    if (late !== undefined) {
+      // The undo may happen late, and would hit what this very attachment has got meanwhile.
+      throw new CniError(
+        ErrorCode.tryAgainLater,
+        `address ${late.address} is still being given back by an earlier try of this ADD`,
+        'the runtime will try again; a new sandbox of the pod does not have to wait',
       );
-      if (late !== undefined) {
-        // The undo may happen late, and would hit what this very attachment has got meanwhile.
-        throw new CniError(
-          ErrorCode.tryAgainLater,
-          `address ${late.address} is still being given back by an earlier try of this ADD`,
-          'the runtime will try again; a new sandbox of the pod does not have to wait',
-        );
-      }
-      const doubts = new Set(unresolved.map((intent) => intent.name));
-      const context: ClaimContext = { deadline, owner, holders: [], doubts, resumable: [] };
-      const outcomes = await Promise.allSettled(
-        old.claims.map((claim) => this.#rebindOne(claim, old.owner, context)),
-      );
-      const failed = outcomes.find((o) => o.status === 'rejected');
-      const moved = outcomes
-        .flatMap((o) => (o.status === 'fulfilled' && o.value !== undefined ? [o.value] : []))
-        .map((claim) => ({ claim, origin: 'rebound' as const }));
-      if (failed === undefined && moved.length === old.claims.length) {
-        const claims = moved.map((m) => m.claim);
-        const attachment = { owner, claims, result, addedAt, ...(annotate && { annotate }) };
-        await outcome.answered(attachment, moved, context, oldKey);
-        return result;
-      }
-      await outcome.abandon(moved, context);
-      if (failed !== undefined) {
-        throw failed.reason;
-      }
+    }
+    if (old.claims.length < result.ips.length) {
+      // Another pod of this node has got the rest.
       await releaser.begin(oldKey);
       return undefined;
-    });
+    }
+    const doubts = new Set(unresolved.map((intent) => intent.name));
+    const context: ClaimContext = { deadline, owner, holders: [], doubts, resumable: [] };
+    const outcomes = await Promise.allSettled(
+      old.claims.map((claim) => this.#rebindOne(claim, old.owner, context)),
+    );
+    const failed = outcomes.find((o) => o.status === 'rejected');
+    const moved = outcomes
+      .flatMap((o) => (o.status === 'fulfilled' && o.value !== undefined ? [o.value] : []))
+      .map((claim) => ({ claim, origin: 'rebound' as const }));
+    if (failed === undefined && moved.length === old.claims.length) {
+      const claims = moved.map((m) => m.claim);
+      const attachment = { owner, claims, result, addedAt, ...(annotate && { annotate }) };
+      await outcome.answered(attachment, moved, context, oldKey);
+      return result;
+    }
+    await outcome.abandon(moved, context);
+    if (failed !== undefined) {
+      throw failed.reason;
+    }
+    await releaser.begin(oldKey);
+    return undefined;
   }
 
   async #rebindOne(

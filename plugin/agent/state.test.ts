@@ -4,6 +4,7 @@ import {
   type Attachment,
   type AttachmentOwner,
   applyRecord,
+  attachmentOf,
   type Claim,
   emptyState,
   hasClaim,
@@ -74,6 +75,22 @@ describe('the fold', () => {
     expect([...state.intents.keys()]).toEqual(['c1/eth0 default.10.0.0.2']);
     applyRecord(state, { t: 'resolved', intent: 'c1/eth0 default.10.0.0.2' });
     expect(state.intents.size).toBe(0);
+  });
+
+  test('a reservation belongs to whoever got it last; what has none left is no attachment', () => {
+    const other = { ...attachment('c2', ['10.0.0.1']), owner: owner('c2', 'eth0', 'u2') };
+    const state = fold(
+      { t: 'bound', attachment: attachment('c1', ['10.0.0.1', '10.0.0.2']) },
+      { t: 'bound', attachment: other },
+    );
+    expect(attachmentOf(state, 'default.10.0.0.1')).toBe(other);
+    expect(state.attachments.get('c1/eth0')?.claims).toEqual([claim('10.0.0.2')]);
+    applyRecord(state, { t: 'bound', attachment: { ...other, claims: [claim('10.0.0.2')] } });
+    expect([...state.attachments.keys()]).toEqual(['c2/eth0']);
+    expect(otherSandbox(state, owner('c9'))).toBeUndefined();
+    expect(attachmentOf(state, 'default.10.0.0.1')).toBeUndefined();
+    applyRecord(state, { t: 'dropped', key: 'c2/eth0' });
+    expect(state).toEqual(emptyState());
   });
 
   test('an attachment is releasing from the acceptance of its DEL until the API has it', () => {

@@ -27,6 +27,11 @@ export interface Claim {
   /** Of the IPReservation, as last answered; absent for one that was adopted from a list. */
   readonly uid?: string;
   readonly resourceVersion?: string;
+  /**
+   * It was somebody else's when it was to be written again for a pod that a restored API server does not know: it still is to be,
+   * once it is free.
+   */
+  readonly isOwed?: true;
 }
 
 /** The owner of an attachment's addresses: always with the attachment's own containerID and ifname. */
@@ -122,6 +127,8 @@ export interface State {
   readonly attachments: Map<string, Attachment>;
   /** Pod UID, ifname and CNI network to the keys of the attachments that have them: what a new sandbox rebinds. */
   readonly byInterface: Map<string, Set<string>>;
+  /** Name of a reservation to the key of the attachment that has it: whoever got it last. */
+  readonly byName: Map<string, string>;
   readonly releasing: Map<string, Attachment>;
   /** By `intentKey`. */
   readonly intents: Map<string, Intent>;
@@ -133,6 +140,7 @@ export function emptyState(): State {
   return {
     attachments: new Map(),
     byInterface: new Map(),
+    byName: new Map(),
     releasing: new Map(),
     intents: new Map(),
     isComplete: false,
@@ -161,6 +169,9 @@ function remove(state: State, key: string): Attachment | undefined {
   const attachment = state.attachments.get(key);
   if (attachment !== undefined) {
     state.attachments.delete(key);
+    for (const { name } of attachment.claims) {
+      if (state.byName.get(name) === key) state.byName.delete(name);
+    }
     const byInterface = interfaceKey(attachment.owner);
     if (byInterface !== undefined) {
       const keys = state.byInterface.get(byInterface);
@@ -171,6 +182,18 @@ function remove(state: State, key: string): Attachment | undefined {
     }
   }
   return attachment;
+}
+
+/**
+ * Another attachment gets the reservation: whoever had it has it no more. The operator took it back when its pod was gone, and its
+ * DEL never came.
+ */
+function takeAway(state: State, name: string, from: string): void {
+  const former = state.attachments.get(from);
+  const claims = former?.claims.filter((claim) => claim.name !== name) ?? [];
+  if (former === undefined) return;
+  if (claims.length === 0) remove(state, from);
+  else state.attachments.set(from, { ...former, claims });
 }
 
 /** The attachments of the same pod's interface in other sandboxes, newest first. */
@@ -207,6 +230,11 @@ export function applyRecord(state: State, record: JournalRecord): void {
         remove(state, record.replaces);
       }
       remove(state, key);
+      for (const { name } of record.attachment.claims) {
+        const former = state.byName.get(name);
+        if (former !== undefined) takeAway(state, name, former);
+        state.byName.set(name, key);
+      }
       state.attachments.set(key, record.attachment);
       if (byInterface !== undefined) {
         const keys = state.byInterface.get(byInterface) ?? new Set();
@@ -286,7 +314,8 @@ export function birdsOf(state: State, until?: string): VersionedClaim[] {
 
 /** The attachment that has the reservation by what this node knows, whatever the API server says; undefined: none. */
 export function attachmentOf(state: State, name: string): Attachment | undefined {
-  return [...state.attachments.values()].find(({ claims }) => claims.some((claim) => claim.name === name));
+  const key = state.byName.get(name);
+  return key === undefined ? undefined : state.attachments.get(key);
 }
 
 /** Addresses of the network that attachments have, give back or are about to get. */

@@ -168,12 +168,10 @@ export class NodeSync {
     }
     // What was somebody else's when it was trusted has not been written again yet, and can be once it is free.
     const isOverdue = ({ claim, live }: Life): boolean =>
-      liveness === 'unknown' &&
-      wasEnded &&
-      claim.resourceVersion === undefined &&
-      live?.spec.state !== 'Bound';
+      liveness === 'unknown' && wasEnded && claim.isOwed === true && live?.spec.state !== 'Bound';
     const mayAssert = (life: Life): boolean => liveness === 'alive' || isTrusted || isOverdue(life);
-    const { claims, found } = await this.#claims(lives, owner, mayAssert);
+    const isOwed = liveness !== 'alive';
+    const { claims, found } = await this.#claims(lives, owner, { mayAssert, isOwed });
     if (claims.length === 0) {
       log.info({ attachment: key }, 'dropped an attachment whose owner and reservations are gone');
       conflicts.forget(key);
@@ -190,7 +188,7 @@ export class NodeSync {
   async #claims(
     lives: readonly Life[],
     owner: AttachmentOwner,
-    mayAssert: (life: Life) => boolean,
+    { mayAssert, isOwed }: { readonly mayAssert: (life: Life) => boolean; readonly isOwed: boolean },
   ): Promise<{ readonly claims: Claim[]; readonly found: FoundConflict[] }> {
     const claims: Claim[] = [];
     const found: FoundConflict[] = [];
@@ -200,7 +198,7 @@ export class NodeSync {
         claims.push(claimOf(live));
       } else if (mayAssert(life)) {
         const outcome = await this.#options.reasserter.reassert(claim, owner, live);
-        claims.push(outcome?.written === undefined ? unversioned(claim) : claimOf(outcome.written));
+        claims.push(outcome?.written === undefined ? unwritten(claim, isOwed) : claimOf(outcome.written));
         if (outcome?.theirs !== undefined) {
           found.push({ claim, live: outcome.theirs });
         }
@@ -230,14 +228,18 @@ function isItsOwn({ live }: Life, owner: AttachmentOwner): boolean {
 }
 
 /** What is known of a version is not of the reservation that is there now: a release must look first. */
-function unversioned({ uid: _uid, resourceVersion: _version, ...claim }: Claim): Claim {
-  return claim;
+function unwritten({ name, network, address, pool, holder, since }: Claim, isOwed: boolean): Claim {
+  const what = { name, network, address, pool, since };
+  return { ...what, ...(holder !== undefined && { holder }), ...(isOwed && { isOwed }) };
 }
 
 function isSame(a: readonly Claim[], b: readonly Claim[]): boolean {
   return (
     a.length === b.length &&
-    a.every(({ uid, resourceVersion }, i) => uid === b[i]?.uid && resourceVersion === b[i]?.resourceVersion)
+    a.every(
+      ({ uid, resourceVersion, isOwed }, i) =>
+        uid === b[i]?.uid && resourceVersion === b[i]?.resourceVersion && isOwed === b[i]?.isOwed,
+    )
   );
 }
 
