@@ -1,8 +1,9 @@
 /** What must not be there when everything has been well for long enough. */
 import { ipPools, ipReservations } from '../../crds/resources.ts';
 import type { IPReservationSpec } from '../../crds/types.ts';
-import { events } from '../../kube/core.ts';
+import { events, MIRROR_ANNOTATION } from '../../kube/core.ts';
 import type { Cluster } from './cluster.ts';
+import type { PodIdentity } from './oracle.ts';
 import { addressOf, HIGHEST } from './schedule.ts';
 
 /** One line for each thing that is lost or left over; empty: all is as it must be. */
@@ -96,7 +97,7 @@ function waiting(cluster: Cluster): string[] {
   for (const [node, { workers }] of cluster.kubelets) {
     for (const { pod, wanted, isLive, containers } of workers.values()) {
       if (wanted !== 'run' && containers.length > 0) left.push(`pod ${pod.name} is not yet ended on ${node}`);
-      else if (wanted === 'run' && !isLive && hasRoom && mayHave(cluster, pod.name))
+      else if (wanted === 'run' && !isLive && hasRoom && mayHave(cluster, pod))
         left.push(`pod ${pod.name} waits although there is room`);
     }
   }
@@ -109,9 +110,11 @@ function isSomebodyWaiting({ kubelets }: Cluster): boolean {
   );
 }
 
-/** Pod b asks for one address only. */
-function mayHave(cluster: Cluster, pod: string): boolean {
-  return !(pod === 'b' && cluster.setup.isRequested);
+/** Pod b asks for one address only; and nobody knows a static pod whose mirror can not be made (`mayLack`). */
+function mayHave(cluster: Cluster, { name, uid, isStatic }: PodIdentity): boolean {
+  const namesake = cluster.pod(name)?.metadata;
+  const isUnknown = isStatic && namesake !== undefined && namesake.annotations?.[MIRROR_ANNOTATION] !== uid;
+  return !(name === 'b' && cluster.setup.isRequested) && !isUnknown;
 }
 
 function roomOf(cluster: Cluster, name: string): number {
