@@ -134,7 +134,7 @@ export const MUTATIONS: readonly Mutation[] = [
     find: 'ok: await giveBack.undo(claim, context.owner, origin, backTo(claim.name)),',
     replace:
       'ok: origin === "created" || (await giveBack.undo(claim, context.owner, origin, backTo(claim.name))),',
-    seed: 34,
+    seed: 58,
   },
   {
     name: 'a surplus is never released',
@@ -198,7 +198,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'plugin/agent/release.ts',
     find: '    for (const key of journal.state.releasing.keys()) {\n      this.#queue.add(key);\n    }',
     replace: '',
-    seed: 5,
+    seed: 14,
   },
   {
     name: 'the canary is content with a reservation of the same uid',
