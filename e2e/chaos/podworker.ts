@@ -57,6 +57,8 @@ export class PodWorker {
   readonly #options: WorkerOptions;
   readonly #pod: TestPod;
   #wanted: Wanted = 'run';
+  /** Its object waits for this kubelet to take the finalizer away. */
+  #isKept = false;
   #sandbox: Sandbox | undefined;
   #isUp = false;
   /** When the sandbox is to be made anew. */
@@ -99,6 +101,7 @@ export class PodWorker {
     const wanted = wantedOf(pod);
     const isNews = wanted !== this.#wanted || this.#isCondemned();
     this.#wanted = wanted;
+    this.#isKept = (pod?.metadata.finalizers ?? []).length > 0;
     if (isNews || wanted === 'release') this.#wake.resolve();
   }
 
@@ -214,9 +217,17 @@ export class PodWorker {
     return false;
   }
 
-  /** A pod that is being deleted has ended here: its object may go. */
+  /**
+   * A pod that is being deleted has ended here: its object may go. One without the finalizer is there because the API server was
+   * killed between the two writes that removing it at once takes; a kubelet deletes it once more.
+   */
   async #release(): Promise<void> {
     const { api } = this.#options;
+    if (!this.#isKept) {
+      const options = { preconditions: { uid: this.#pod.uid }, timeoutMs: CALL_MS };
+      await attempt(api.delete(pods, this.#key, options));
+      return;
+    }
     const test = { op: 'test', path: '/metadata/uid', value: this.#pod.uid } as const;
     const finalizers = { op: 'test', path: '/metadata/finalizers', value: [KUBELET_FINALIZER] } as const;
     const remove = { op: 'remove', path: '/metadata/finalizers' } as const;
