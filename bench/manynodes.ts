@@ -106,8 +106,8 @@ async function measureAgents(
 }
 
 async function died(child: ChildProcess): Promise<never> {
-  const [code] = await once(child, 'exit');
-  throw new Error(`the process of the agents ended with ${code}: see above`);
+  await once(child, 'exit');
+  throw new Error(`the process of the agents ended with ${child.exitCode ?? child.signalCode}: see above`);
 }
 
 async function measureIdle(

@@ -203,8 +203,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'the canary is content with a reservation of the same uid',
     file: 'plugin/agent/canary.ts',
-    find: 'return uid === claim.uid && !isOlderVersion(resourceVersion, version) && isOwnedBy(live.spec, owner);',
-    replace: 'return uid === claim.uid;',
+    find: "if (isAsWritten && live !== undefined && this.#isOurs(live, owner)) return 'there';",
+    replace: "if (uid === claim.uid) return 'there';",
     seed: 91,
   },
   {

@@ -75,6 +75,33 @@ describe('an API server that answers again', () => {
     expect(world.table).toEqual(expect.arrayContaining(before));
   });
 
+  test('is not taken for restored when this node gives back what is looked at, or to another sandbox', async () => {
+    const { world, node } = await setUp();
+    await using _ = world;
+    await add(node, world, { pod: 'web', container: 'c-web' });
+    await add(node, world, { pod: 'db', container: 'c-db' });
+    world.before = async ({ verb }) => {
+      if (verb === 'get') await world.clock.sleep(1_000);
+    };
+    node.parts.canary.suspect();
+    const adding = node.parts.handler.handle(world.request('ADD', { pod: 'new', container: 'c-new' }));
+    await world.finish(node.parts.attachments.del(world.parsed('DEL', { pod: 'db', container: 'c-db' })));
+    expect(await world.finish(adding)).toMatchObject({ exitCode: 0 });
+
+    // The write is done, and its answer under way.
+    world.after = async ({ verb }) => {
+      if (verb === 'patch') await world.clock.sleep(3_000);
+    };
+    const restarting = node.parts.handler.handle(world.request('ADD', { pod: 'new', container: 'c-new-2' }));
+    await world.pass(100);
+    node.parts.canary.suspect();
+    expect(await add(node, world, { pod: 'web', container: 'c-web', ifname: 'net2' })).toMatchObject({
+      exitCode: 0,
+    });
+    expect(await world.finish(restarting)).toMatchObject({ exitCode: 0 });
+    expect(world.lines.filter(({ message }) => message.includes('restored'))).toEqual([]);
+  });
+
   test('is asked after a reconnect also when no ADD comes', async () => {
     const { world, node } = await setUp();
     await using _ = world;

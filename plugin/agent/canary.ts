@@ -12,6 +12,7 @@
  * - Does NOT see what other nodes lost: each node asserts its own.
  */
 import { ipReservations } from '../../crds/resources.ts';
+import type { IPReservation } from '../../crds/types.ts';
 import { isOwnedBy } from '../../ipam/reservation.ts';
 import { pause } from '../../kube/abort.ts';
 import type { Api } from '../../kube/api.ts';
@@ -23,7 +24,8 @@ import { ErrorCode } from '../protocol.ts';
 import type { EndedPods } from './endedpods.ts';
 import { CniError, messageOf } from './errors.ts';
 import type { Journal } from './journal.ts';
-import { birdsOf, type VersionedClaim } from './state.ts';
+import { attachmentKey } from './request.ts';
+import { type AttachmentOwner, birdsOf, type VersionedClaim } from './state.ts';
 
 /** Milliseconds for one look. */
 const LOOK_TIMEOUT_MS = 5_000;
@@ -131,11 +133,10 @@ export class Canary {
     const { compare, ended, journal, log } = this.#options;
     const suspicions = this.#suspicions;
     await ended.look();
-    const birds = birdsOf(journal.state, this.#sureOf);
-    const isThere = await Promise.all(birds.map((bird) => this.#isThere(bird)));
-    const lost = birds.find((_bird, index) => isThere[index] === false);
+    const { there, lost, isTelling } = await this.#lookAt(birdsOf(journal.state, this.#sureOf));
+    if (!isTelling) return;
     if (lost === undefined) {
-      this.#sureOf = birds[0]?.version ?? NO_VERSION;
+      this.#sureOf = there?.version ?? NO_VERSION;
     } else {
       log.error(
         { reservation: lost.claim.name },
@@ -147,18 +148,41 @@ export class Canary {
     this.#answered = suspicions;
   }
 
-  async #isThere({ claim, owner, version }: VersionedClaim): Promise<boolean> {
-    try {
-      const live = await this.#options.api.get(
-        ipReservations,
-        { name: claim.name },
-        { timeoutMs: LOOK_TIMEOUT_MS },
-      );
-      const { uid, resourceVersion = '' } = live.metadata;
-      return uid === claim.uid && !isOlderVersion(resourceVersion, version) && isOwnedBy(live.spec, owner);
-    } catch (error) {
-      if (isApiError(error, 'NotFound')) return false;
-      throw error;
-    }
+  /** Newest first: one that is there, one that is lost; and whether that tells anything, or all have changed meanwhile. */
+  async #lookAt(
+    birds: readonly VersionedClaim[],
+  ): Promise<{ there?: VersionedClaim | undefined; lost?: VersionedClaim | undefined; isTelling: boolean }> {
+    const found = await Promise.all(birds.map((bird) => this.#find(bird)));
+    const [there, lost] = (['there', 'lost'] as const).map((what) =>
+      birds.find((_bird, index) => found[index] === what),
+    );
+    return { there, lost, isTelling: birds.length === 0 || there !== undefined || lost !== undefined };
+  }
+
+  /** `changed`: this node has given it back or to another sandbox while it was looked at. */
+  async #find(bird: VersionedClaim): Promise<'there' | 'lost' | 'changed'> {
+    const { api, journal } = this.#options;
+    const { claim, owner, version } = bird;
+    const live = await api
+      .get(ipReservations, { name: claim.name }, { timeoutMs: LOOK_TIMEOUT_MS })
+      .catch((error: unknown) => {
+        if (isApiError(error, 'NotFound')) return undefined;
+        throw error;
+      });
+    const { uid, resourceVersion = '' } = live?.metadata ?? {};
+    const isAsWritten = uid === claim.uid && !isOlderVersion(resourceVersion, version);
+    if (isAsWritten && live !== undefined && this.#isOurs(live, owner)) return 'there';
+    const present = journal.state.attachments.get(attachmentKey(owner))?.claims;
+    const isStillIts = present?.some((each) => each.name === claim.name && each.resourceVersion === version);
+    return isStillIts === true ? 'lost' : 'changed';
+  }
+
+  /** True also for what this node is about to give to another sandbox. */
+  #isOurs({ metadata, spec }: IPReservation, owner: AttachmentOwner): boolean {
+    const { intents } = this.#options.journal.state;
+    return (
+      isOwnedBy(spec, owner) ||
+      [...intents.values()].some((intent) => intent.name === metadata.name && isOwnedBy(spec, intent.owner))
+    );
   }
 }

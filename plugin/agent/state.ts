@@ -196,6 +196,22 @@ function takeAway(state: State, name: string, from: string): void {
   else state.attachments.set(from, { ...former, claims });
 }
 
+function bind(state: State, attachment: Attachment): void {
+  const key = attachmentKey(attachment.owner);
+  remove(state, key);
+  for (const { name } of attachment.claims) {
+    const former = state.byName.get(name);
+    if (former !== undefined) takeAway(state, name, former);
+    state.byName.set(name, key);
+  }
+  state.attachments.set(key, attachment);
+  const byInterface = interfaceKey(attachment.owner);
+  if (byInterface !== undefined) {
+    const keys = state.byInterface.get(byInterface) ?? new Set();
+    state.byInterface.set(byInterface, keys.add(key));
+  }
+}
+
 /** The attachments of the same pod's interface in other sandboxes, newest first. */
 export function otherSandboxes(state: State, owner: AttachmentOwner): string[] {
   const byInterface = interfaceKey(owner);
@@ -223,26 +239,13 @@ export function applyRecord(state: State, record: JournalRecord): void {
     case 'intent':
       state.intents.set(intentKey(record.intent.owner, record.intent.name), record.intent);
       return;
-    case 'bound': {
-      const key = attachmentKey(record.attachment.owner);
-      const byInterface = interfaceKey(record.attachment.owner);
+    case 'bound':
       if (record.replaces !== undefined) {
         remove(state, record.replaces);
       }
-      remove(state, key);
-      for (const { name } of record.attachment.claims) {
-        const former = state.byName.get(name);
-        if (former !== undefined) takeAway(state, name, former);
-        state.byName.set(name, key);
-      }
-      state.attachments.set(key, record.attachment);
-      if (byInterface !== undefined) {
-        const keys = state.byInterface.get(byInterface) ?? new Set();
-        state.byInterface.set(byInterface, keys.add(key));
-      }
-      dropIntents(state, key, record.doubts ?? []);
+      bind(state, record.attachment);
+      dropIntents(state, attachmentKey(record.attachment.owner), record.doubts ?? []);
       return;
-    }
     case 'failed':
       dropIntents(state, record.key, record.doubts);
       return;
