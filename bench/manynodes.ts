@@ -58,8 +58,12 @@ export async function measureManyNodes(): Promise<ManyNodesResult> {
     try {
       return await measureAgents(cluster, child, places);
     } finally {
-      child.disconnect();
-      await once(child, 'exit');
+      // One that has died is neither told nor waited for.
+      if (child.connected) {
+        const ended = once(child, 'exit');
+        child.disconnect();
+        await ended;
+      }
     }
   } finally {
     await cluster.stop();
