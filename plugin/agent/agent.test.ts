@@ -11,7 +11,7 @@ import { ApiError } from '../../kube/errors.ts';
 import { silentLog } from '../../kube/log.ts';
 import { MemoryApi } from '../../kube/memory.ts';
 import { type CniAnswer, type CniRequest, deleteEntryName, deletesDir, MARKER_FILE } from '../protocol.ts';
-import { Agent, journalGauges, prepareStateDir } from './agent.ts';
+import { Agent, journalGauges, prepareStateDir, startDelay } from './agent.ts';
 import { type Journal, openJournal } from './journal.ts';
 import { AgentMetrics } from './metrics.ts';
 import { aPool, berthResources } from './testing/world.ts';
@@ -266,4 +266,30 @@ describe('the state directory', () => {
     fs.writeFileSync(file, '');
     expect(() => prepareStateDir(stateDir)).toThrow(file);
   });
+});
+
+/**
+ * A thousand agents that start at the same time, and a server that answers one after the other: the lists of all, 5 ms each,
+ * and then comparisons of 20 ms.
+ * @returns the most comparisons that waited at the server at any time
+ */
+function storm(delay: (listsMs: number, i: number) => number): number {
+  const lists = Array.from({ length: 1000 }, (_, i) => 5 * (i + 1));
+  const asked = lists.map((done, i) => done + delay(done, i)).toSorted((a, b) => a - b);
+  let free = 0;
+  const done = asked.map((at) => {
+    free = Math.max(free, at) + 20;
+    return free;
+  });
+  return Math.max(...asked.map((at, i) => i - done.findIndex((end) => end > at) + 1));
+}
+
+test('a thousand agents that start at the same time spread their comparisons; one alone does not wait', () => {
+  const random = (i: number): number => ((i * 7919) % 1000) / 1000;
+  const spread = storm((listsMs, i) => startDelay(listsMs, () => random(i)));
+  expect(spread).toBeLessThan(0.75 * storm(() => 0));
+  expect(startDelay(50, () => 1)).toBe(0);
+  expect(startDelay(1_500, () => 1)).toBe(6_000);
+  expect(startDelay(60_000, () => 1)).toBe(8_000);
+  expect(startDelay(60_000, () => 0)).toBe(0);
 });

@@ -3,6 +3,9 @@
  *
  * Start: journal, watches, one comparison with the API, queued DELs; only then the socket opens. Until then the binary
  * finds nobody, waits with an ADD and queues a DEL.
+ *
+ * The comparison is what a start costs the API server most: it looks at every reservation there is. Agents that all start
+ * at the same time spread it by themselves (`startDelay`).
  */
 import * as fs from 'node:fs';
 import { ipPools } from '../../crds/resources.ts';
@@ -37,6 +40,22 @@ const LAST_EVENTS_MS = 2_000;
 /** Milliseconds between tries of the first comparison while the API is away, before jitter: the first, and at most. */
 const START_RETRY_MS = 1_000;
 const START_RETRY_MOST_MS = 8_000;
+
+/** First lists that take fewer milliseconds are those of an API server that is not asked by many at once. */
+const BUSY_MS = 1_000;
+/** The first comparison waits for up to this many times what the first lists took, and at most this many milliseconds. */
+const SPREAD = 4;
+const SPREAD_MOST_MS = 8_000;
+
+/**
+ * Milliseconds that a start waits before its comparison: a random part of four times what its first lists took. Nothing while
+ * the API server is quick, seconds when a thousand agents ask it.
+ * @param listsMs what the first lists took
+ * @param random is drawn from only if there is something to wait for
+ */
+export function startDelay(listsMs: number, random: Random): number {
+  return listsMs < BUSY_MS ? 0 : Math.min(SPREAD * listsMs, SPREAD_MOST_MS) * random();
+}
 
 export interface AgentOptions {
   readonly node: string;
@@ -167,8 +186,11 @@ export class Agent {
   }
 
   async #start(signal: AbortSignal): Promise<void> {
-    await Promise.all(this.#watches.map((watch) => watch.whenSynced(signal)));
     const { clock, random, log, metrics } = this.#options;
+    const begun = clock.monotonic();
+    await Promise.all(this.#watches.map((watch) => watch.whenSynced(signal)));
+    const delay = startDelay(clock.monotonic() - begun, random);
+    if (delay > 0) await clock.sleep(delay, signal);
     const backoff = new Backoff({ initialMs: START_RETRY_MS, maxMs: START_RETRY_MOST_MS }, random);
     while (true) {
       signal.throwIfAborted();
