@@ -130,7 +130,7 @@ export class DoubtList {
 
   /** @throws Error if the API does not answer */
   async #undo(intent: Intent, watched: Watched): Promise<void> {
-    const { settler, giveBack, journal, log, clock } = this.#options;
+    const { settler, giveBack, journal, log } = this.#options;
     const { name, owner, origin, from } = intent;
     const found = await settler.look(name);
     const backTo = undoneTo(journal.state, intent);
@@ -147,10 +147,14 @@ export class DoubtList {
     }
     if (!isDone) {
       // It may happen late: until then the attachment must not claim the name again.
-      watched.until = Math.max(watched.until, clock.monotonic() + WATCH_MS);
+      this.#extend(watched);
       throw giveBack.refusal ?? new Error(`the API has not got the undo of ${name} yet`);
     }
     log.info({ reservation: name }, 'gave back what a failed ADD had written');
+  }
+
+  #extend(watched: Watched): void {
+    watched.until = Math.max(watched.until, this.#options.clock.monotonic() + WATCH_MS);
   }
 
   /** @throws Error if an attachment other than the one that the address goes back to has it */
@@ -159,7 +163,7 @@ export class DoubtList {
     if (user === undefined || (backTo !== undefined && attachmentKey(user) === attachmentKey(backTo))) {
       return;
     }
-    watched.until = Math.max(watched.until, this.#options.clock.monotonic() + WATCH_MS);
+    this.#extend(watched);
     this.#options.onOlderState();
     throw new Error(
       `${name} belongs to ${attachmentKey(user)}, and the API server shows who had it before: was it restored?`,

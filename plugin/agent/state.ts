@@ -190,8 +190,8 @@ function remove(state: State, key: string): Attachment | undefined {
  */
 function takeAway(state: State, name: string, from: string): void {
   const former = state.attachments.get(from);
-  const claims = former?.claims.filter((claim) => claim.name !== name) ?? [];
   if (former === undefined) return;
+  const claims = former.claims.filter((claim) => claim.name !== name);
   if (claims.length === 0) remove(state, from);
   else state.attachments.set(from, { ...former, claims });
 }
