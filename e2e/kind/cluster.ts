@@ -21,6 +21,10 @@ function configuration(image: string, docker: Docker): string {
     kind: 'KubeletConfiguration',
     // From 1.35 on it refuses cgroup v1 unless told otherwise.
     failCgroupV1: false,
+    // How soon it sees that a pod is to be evicted because of its volume; a minute unless told.
+    volumeStatsAggPeriod: '10s',
+    // As containerd of the node image that is built here; see node/rootfs.ts.
+    ...(docker.foreign ? {} : { cgroupDriver: 'cgroupfs' }),
   };
   const proxy = {
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
