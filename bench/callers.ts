@@ -11,7 +11,7 @@ import type { Cluster } from '../e2e/harness/cluster.ts';
 import { artefacts } from '../e2e/harness/programs.ts';
 import { connect } from '../kube/client.ts';
 import { hostLocalCalls, launchAll, nothingCalls } from './processes.ts';
-import { ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import { createPods, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
 import { type Round, type Row, summarise } from './stats.ts';
 import { AgentCalls, RawCreates } from './subjects.ts';
 import { CpuMeter, peakRssMb, rssMb } from './usage.ts';
@@ -88,11 +88,8 @@ export async function measureCallers(): Promise<CallersResult> {
 async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult> {
   const agent = cluster.agent('node-1');
   await cluster.createPool('bench', { subnet: '10.0.0.0/8', cooldown: '0s' });
-  const pods = await Promise.all(
-    Array.from({ length: PODS }, (_, i) => cluster.createPod('node-1', `bench-${i}`)),
-  );
+  const pods = await createPods(cluster, PODS);
   const [pod] = pods;
-  if (pod === undefined) throw new Error('no pods');
   // With the agent's own token: roles, flow control and the admission policy are part of what a create costs it.
   const agentApi = await connect({
     kubeconfig: agent.kubeconfig,

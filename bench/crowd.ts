@@ -6,8 +6,8 @@
 import { requestDifference } from '../e2e/controlplane/metrics.ts';
 import { type Cluster, podCall, type TestPod } from '../e2e/harness/cluster.ts';
 import { codeOf } from '../e2e/harness/cni.ts';
-import { inParallel, onTheirNodes } from '../e2e/harness/parallel.ts';
-import { say, scaled, startBenchCluster } from './setup.ts';
+import { onTheirNodes } from '../e2e/harness/parallel.ts';
+import { createPods, say, scaled, startBenchCluster } from './setup.ts';
 import { percentile } from './stats.ts';
 
 const NODES: readonly string[] = Array.from({ length: 10 }, (_, i) => `node-${i}`);
@@ -52,14 +52,14 @@ export async function measureCrowd(): Promise<CrowdRow[]> {
     const del = (pods: readonly TestPod[], pool: string): Promise<number[]> =>
       onTheirNodes(CALLERS, NODES, pods, (pod) => call(cluster, 'DEL', pod, pool));
 
-    const old = await createPods(cluster, 'old');
+    const old = await createPods(cluster, PODS, NODES, 'old');
     const roomy = await measure(cluster, 'fill', () => add(old, 'roomy'));
     await del(old, 'roomy');
     const fill = await measure(cluster, '1:1 fill', () => add(old, 'exact'));
     await cluster.whenPool('exact', 'the operator tells which addresses are taken', ({ status }) => {
       return status?.occupancy !== undefined && status.bound === String(PODS - fill.failed);
     });
-    const young = await createPods(cluster, 'young');
+    const young = await createPods(cluster, PODS, NODES, 'young');
     const rebuild = await measure(cluster, '1:1 rebuild', async () => {
       const [started] = await Promise.all([add(young, 'exact'), del(old, 'exact')]);
       return started;
@@ -68,11 +68,6 @@ export async function measureCrowd(): Promise<CrowdRow[]> {
   } finally {
     await cluster.stop();
   }
-}
-
-function createPods(cluster: Cluster, name: string): Promise<TestPod[]> {
-  const numbers = Array.from({ length: PODS }, (_, i) => i);
-  return inParallel(16, numbers, (i) => cluster.createPod(NODES[i % NODES.length] ?? '', `${name}-${i}`));
 }
 
 async function call(cluster: Cluster, command: 'ADD' | 'DEL', pod: TestPod, pool: string): Promise<number> {

@@ -8,7 +8,7 @@ import { inParallel } from '../e2e/harness/parallel.ts';
 import { parseAddress } from '../ipam/address.ts';
 import { reservationName } from '../ipam/name.ts';
 import { connect } from '../kube/client.ts';
-import { progressOf, QUICK, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import { createPods, progressOf, QUICK, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
 import { type Round, type Row, summarise } from './stats.ts';
 import { AgentCalls, RawCreates } from './subjects.ts';
 
@@ -36,11 +36,8 @@ export async function measureFlatness(): Promise<FlatnessRow[]> {
 async function measure(cluster: Cluster): Promise<FlatnessRow[]> {
   const agent = cluster.agent('node-1');
   await cluster.createPool('bench', { subnet: '10.0.0.0/16', cooldown: '0s' });
-  const pods = await Promise.all(
-    Array.from({ length: PODS }, (_, i) => cluster.createPod('node-1', `bench-${i}`)),
-  );
+  const pods = await createPods(cluster, PODS);
   const [pod] = pods;
-  if (pod === undefined) throw new Error('no pods');
   const agentApi = await connect({ kubeconfig: agent.kubeconfig, userAgent: 'berth-bench' });
   const raw = new RawCreates(agentApi, pod, 'raw');
   const calls = new AgentCalls(agent, pods);

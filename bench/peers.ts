@@ -18,7 +18,7 @@ import { connect } from '../kube/client.ts';
 import { measure } from './load.ts';
 import { hostLocalCalls, launch, type ProcessRound } from './processes.ts';
 import { circumstances, table } from './report.ts';
-import { outDirectory, pinThisProcess, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import { createPods, outDirectory, pinThisProcess, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
 import { SocketClient } from './socketclient.ts';
 import { median, type Round, type Row, summarise } from './stats.ts';
 import { RawCreates } from './subjects.ts';
@@ -116,11 +116,8 @@ async function run(
   dataDir: string,
 ): Promise<void> {
   await cluster.createPool('bench', { subnet: '10.0.0.0/16', cooldown: '0s' });
-  const pods = await Promise.all(
-    Array.from({ length: PODS }, (_, i) => cluster.createPod(NODES[i % NODES.length] ?? '', `bench-${i}`)),
-  );
+  const pods = await createPods(cluster, PODS, NODES);
   const [pod] = pods;
-  if (pod === undefined) throw new Error('no pods');
   const agentApi = await connect({
     kubeconfig: cluster.agent('node-1').kubeconfig,
     userAgent: 'berth-bench',

@@ -2,7 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type Cluster, type ClusterOptions, startCluster } from '../e2e/harness/cluster.ts';
+import { type Cluster, type ClusterOptions, startCluster, type TestPod } from '../e2e/harness/cluster.ts';
+import { inParallel } from '../e2e/harness/parallel.ts';
 
 /** BENCH_QUICK=1: a run of less than three minutes, to see that nothing has become much slower. Its spread means little. */
 export const QUICK: boolean = process.env['BENCH_QUICK'] === '1';
@@ -36,6 +37,23 @@ export function startBenchCluster(options: Pick<ClusterOptions, 'name' | 'nodes'
     ...options,
     log: say,
     ...(PINNED && { apiServerCpus: '0', programCpus: '1' }),
+  });
+}
+
+/** Pods with names of their own, one after the other on each of the nodes. */
+export function createPods(
+  cluster: Cluster,
+  count: number,
+  nodes: readonly string[] = ['node-1'],
+  name = 'bench',
+): Promise<[TestPod, ...TestPod[]]> {
+  const numbers = Array.from({ length: count }, (_, i) => i);
+  const pods = inParallel(16, numbers, (i) =>
+    cluster.createPod(nodes[i % nodes.length] ?? '', `${name}-${i}`),
+  );
+  return pods.then(([first, ...rest]) => {
+    if (first === undefined) throw new Error('no pods');
+    return [first, ...rest];
   });
 }
 

@@ -4,7 +4,7 @@
  */
 import type { Address } from '../ipam/address.ts';
 import { connect } from '../kube/client.ts';
-import { ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import { createPods, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
 import { type Round, type Row, summarise } from './stats.ts';
 import { AgentCalls, RawCreates, type Shape } from './subjects.ts';
 
@@ -28,11 +28,8 @@ export async function measureShapes(): Promise<Row[]> {
     const agent = cluster.agent('node-1');
     await cluster.createPool('v4', { subnet: '10.0.0.0/8', cooldown: '0s' });
     await cluster.createPool('v6', { subnet: 'fd00:1::/64', cooldown: '0s' });
-    const pods = await Promise.all(
-      Array.from({ length: PODS }, (_, i) => cluster.createPod('node-1', `bench-${i}`)),
-    );
+    const pods = await createPods(cluster, PODS);
     const [pod] = pods;
-    if (pod === undefined) throw new Error('no pods');
     const agentApi = await connect({ kubeconfig: agent.kubeconfig, userAgent: 'berth-bench' });
     const subjects = SHAPES.map(({ families, ...shape }, i) => ({
       name: shape.name,

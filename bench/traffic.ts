@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { requestDifference } from '../e2e/controlplane/metrics.ts';
 import type { Cluster } from '../e2e/harness/cluster.ts';
-import { say, scaled, startBenchCluster } from './setup.ts';
+import { createPods, say, scaled, startBenchCluster } from './setup.ts';
 import { median } from './stats.ts';
 import { AgentCalls } from './subjects.ts';
 
@@ -81,9 +81,7 @@ async function measure(cluster: Cluster): Promise<TrafficResult> {
   const addresses = Math.ceil((OPERATIONS * 4) / 3);
   const ranges = [`10.0.0.1-10.0.${addresses >> 8}.${addresses & 255}`];
   await cluster.createPool('bench', { subnet: '10.0.0.0/16', ranges, cooldown: '0s' });
-  const pods = await Promise.all(
-    Array.from({ length: PODS }, (_, i) => cluster.createPod(BUSY, `bench-${i}`)),
-  );
+  const pods = await createPods(cluster, PODS, [BUSY]);
   const calls = new AgentCalls(cluster.agent(BUSY), pods);
   const port = Number(new URL(cluster.controlPlane.url).port);
   // The connections that it keeps are made.
