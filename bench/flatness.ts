@@ -3,7 +3,7 @@
  * 10,000 and 65,000 reservations of the pool there already, of which the last is a /16 that is nearly full.
  */
 import { ipReservations } from '../crds/resources.ts';
-import type { Cluster, TestPod } from '../e2e/harness/cluster.ts';
+import { type Cluster, createTestPod, type TestPod } from '../e2e/harness/cluster.ts';
 import { inParallel } from '../e2e/harness/parallel.ts';
 import { parseAddress } from '../ipam/address.ts';
 import { reservationName } from '../ipam/name.ts';
@@ -43,9 +43,10 @@ async function measure(cluster: Cluster): Promise<FlatnessRow[]> {
   const calls = new AgentCalls(agent, pods);
   await calls.run(8, scaled(500));
   const rows: FlatnessRow[] = [];
+  const elsewhere = await createTestPod(cluster.api, 'elsewhere', 'elsewhere');
   let taken = 0;
   for (const level of LEVELS) {
-    await take(cluster, pod, taken, level);
+    await take(cluster, elsewhere, taken, level);
     taken = level;
     await cluster.whenPool('bench', 'the operator has counted', ({ status }) => status?.bound === `${level}`);
     const rounds: { create: Round[]; add: Round[] } = { create: [], add: [] };
@@ -64,7 +65,10 @@ async function measure(cluster: Cluster): Promise<FlatnessRow[]> {
   return rows;
 }
 
-/** Makes the reservations number `from` to `to`, as another node's agent would have. */
+/**
+ * Makes the reservations number `from` to `to`, as another node's agent would have.
+ * @param pod is alive on that node: the operator would take them back otherwise
+ */
 async function take(cluster: Cluster, pod: TestPod, from: number, to: number): Promise<void> {
   const step = progressOf(`flatness: reservations made on the way to ${to}`, to - from);
   const numbers = Array.from({ length: to - from }, (_, i) => from + i);
@@ -85,7 +89,7 @@ async function take(cluster: Cluster, pod: TestPod, from: number, to: number): P
           namespace: pod.namespace,
           name: pod.name,
           uid: pod.uid,
-          node: 'elsewhere',
+          node: pod.node,
           containerID: `e${i}`,
           ifname: 'eth0',
           cniNetwork: 'bench',

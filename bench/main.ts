@@ -46,17 +46,17 @@ if (named.includes('--help') || unknown.length > 0) {
   process.exit(named.includes('--help') ? 0 : 2);
 }
 
+const out = outDirectory();
+mkdirSync(out, { recursive: true });
 let result = circumstances();
 for (const [name, measure] of Object.entries(MEASUREMENTS)) {
   if (named.length > 0 && !named.includes(name)) continue;
   if (name !== 'binary') pinThisProcess();
   say(`measuring: ${name}`);
   result = { ...result, ...(await measure()) };
+  // After each: what comes next may fail, and takes minutes.
+  writeFileSync(join(out, 'latest.json'), `${JSON.stringify(result, undefined, 2)}\n`);
 }
 print(result);
-
-const out = outDirectory();
-mkdirSync(out, { recursive: true });
-writeFileSync(join(out, 'latest.json'), `${JSON.stringify(result, undefined, 2)}\n`);
 for (const [file, svg] of chartsOf(result)) writeFileSync(join(out, file), svg);
 say(`written to ${out}: latest.json, and its charts`);

@@ -14,7 +14,7 @@ export const PINNED: boolean = process.env['BENCH_PINNED'] !== '0' && availableP
 
 /** So many operations, or fewer where BENCH_SCALE or BENCH_QUICK asks for it; at least ten. */
 export function scaled(operations: number): number {
-  return Math.max(10, Math.round(operations * SCALE * (QUICK ? 0.25 : 1)));
+  return Math.max(10, Math.round(operations * SCALE * (QUICK ? 0.1 : 1)));
 }
 
 /** Where results go: BENCH_OUT, or `out/` beside this file. */

@@ -38,7 +38,9 @@ export type Connections = ReadonlyMap<string, Bytes & { readonly pid: number }>;
 /** The connections to a port of this machine. @throws Error if ss (iproute2) is not there */
 export function connectionsTo(port: number): Connections {
   const filter = ['state', 'established', 'dport', `= :${port}`];
-  return parseConnections(execFileSync('ss', ['-HOtinp', ...filter], { encoding: 'utf8' }));
+  // Half a kilobyte for each: a thousand agents are more than the megabyte that there is unless told.
+  const options = { encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 } as const;
+  return parseConnections(execFileSync('ss', ['-HOtinp', ...filter], options));
 }
 
 /** The output of `ss -HOtinp state established`, one line a connection. */
