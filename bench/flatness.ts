@@ -3,7 +3,7 @@
  * 10,000 and 65,000 reservations of the pool there already, of which the last is a /16 that is nearly full.
  */
 import { ipReservations } from '../crds/resources.ts';
-import { type Cluster, createTestPod, type TestPod } from '../e2e/harness/cluster.ts';
+import type { Cluster, TestPod } from '../e2e/harness/cluster.ts';
 import { inParallel } from '../e2e/harness/parallel.ts';
 import { parseAddress } from '../ipam/address.ts';
 import { reservationName } from '../ipam/name.ts';
@@ -43,7 +43,7 @@ async function measure(cluster: Cluster): Promise<FlatnessRow[]> {
   const calls = new AgentCalls(agent, pods);
   await calls.run(8, scaled(500));
   const rows: FlatnessRow[] = [];
-  const elsewhere = await createTestPod(cluster.api, 'elsewhere', 'elsewhere');
+  const elsewhere = await cluster.createPod('elsewhere', 'elsewhere');
   let taken = 0;
   for (const level of LEVELS) {
     await take(cluster, elsewhere, taken, level);

@@ -13,7 +13,7 @@ import { connect } from '../kube/client.ts';
 import { nodes as nodeResource } from '../kube/core.ts';
 import { measure } from './load.ts';
 import type { AgentPlace, Started } from './manyagents.ts';
-import { progressOf, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import { createPods, progressOf, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
 import { SocketClient } from './socketclient.ts';
 import { percentile, type Round, type Row, summarise } from './stats.ts';
 import { AgentCalls, assertSuccess, RawCreates } from './subjects.ts';
@@ -137,7 +137,8 @@ async function measureIdle(
 
 /** One pod on each node; rounds of an ADD for each of them, and as many raw creates. */
 async function measureAdds(cluster: Cluster, places: readonly AgentPlace[]): Promise<Row[]> {
-  const pods = await inParallel(16, places, ({ node }) => cluster.createPod(node, `pod-${node}`));
+  const names = places.map(({ node }) => node);
+  const pods = await createPods(cluster, places.length, names, 'pod');
   const kubeconfig = cluster.agent(BUSY).kubeconfig;
   const api = await connect({ kubeconfig, userAgent: 'berth-bench', connections: CALLERS });
   const raw = new RawCreates(api, await cluster.createPod(BUSY, 'raw'), 'raw');

@@ -140,7 +140,7 @@ async function configure({ root, pauseImage, programs }: RootfsOptions): Promise
   };
   await writeFile(join(manifests, 'default-storage.yaml'), JSON.stringify(storageClass));
   await writeFile(join(root, 'kind/version'), `v${KUBERNETES_VERSION}`);
-  // As kind's Dockerfile makes it.
+  // As kind's Dockerfile makes it, but for a hook that mounts files of the machine's identity, which nothing here reads.
   const spec = JSON.parse(await run(join(programs.containerd, 'ctr'), ['oci', 'spec'])) as {
     process: { rlimits?: unknown };
   };
