@@ -11,10 +11,10 @@ import type { Cluster } from '../e2e/harness/cluster.ts';
 import { artefacts } from '../e2e/harness/programs.ts';
 import { connect } from '../kube/client.ts';
 import { hostLocalCalls, launchAll, nothingCalls } from './processes.ts';
-import { createPods, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import { createPods, meterOf, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
 import { type Round, type Row, summarise } from './stats.ts';
 import { AgentCalls, RawCreates } from './subjects.ts';
-import { CpuMeter, peakRssMb, rssMb } from './usage.ts';
+import { type CpuMeter, peakRssMb, rssMb } from './usage.ts';
 
 /** Callers, and operations of one round: enough for about two seconds each. */
 const LOADS = [
@@ -103,13 +103,7 @@ async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult
   const { directory } = await resolveCniPlugins();
   const hostLocal = join(directory, 'host-local');
   const rest = rssMb(agent.program.pid);
-  const meter = (): CpuMeter =>
-    new CpuMeter({
-      agent: agent.program.pid,
-      operator: cluster.operator.pid,
-      apiServer: cluster.controlPlane.apiServerPid,
-      etcd: cluster.controlPlane.etcdPid,
-    });
+  const meter = (): CpuMeter => meterOf(cluster, agent);
   const cpu = { create: meter(), add: meter(), del: meter() };
 
   say('warming up');

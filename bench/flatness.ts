@@ -1,6 +1,7 @@
 /**
- * Whether an ADD costs the same however many addresses are allocated: ADDs, and raw creates beside them, with 100, 1,000,
- * 10,000 and 65,000 reservations of the pool there already, of which the last is a /16 that is nearly full.
+ * Whether an ADD costs the same however many addresses of its pool are allocated: ADDs, and raw creates beside them, in pools with
+ * 100, 1,000, 10,000 and 65,000 reservations, of which the last is a /16 that is nearly full. All pools are there at once and
+ * take turns, so that no slow minute of the machine falls on one of them.
  */
 import { ipReservations } from '../crds/resources.ts';
 import type { Cluster, TestPod } from '../e2e/harness/cluster.ts';
@@ -8,19 +9,22 @@ import { inParallel } from '../e2e/harness/parallel.ts';
 import { parseAddress } from '../ipam/address.ts';
 import { reservationName } from '../ipam/name.ts';
 import { connect } from '../kube/client.ts';
-import { createPods, progressOf, QUICK, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import { createPods, meterOf, progressOf, QUICK, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
 import { type Round, type Row, summarise } from './stats.ts';
 import { AgentCalls, RawCreates } from './subjects.ts';
+import type { CpuMeter } from './usage.ts';
 
 const CALLERS = 32;
 const OPERATIONS = scaled(400);
 /** Addresses that are taken before ADDs are measured. */
-const LEVELS: readonly number[] = QUICK ? [100, 1_000] : [100, 1_000, 10_000, 65_000].map((n) => scaled(n));
+const LEVELS: readonly number[] = QUICK ? [100, 500] : [100, 1_000, 10_000, 65_000].map((n) => scaled(n));
 const PODS = 50;
 
 export interface FlatnessRow extends Row {
   /** Reservations of the pool when it was measured. */
   readonly allocated: number;
+  /** CPU milliseconds of one operation, by process. */
+  readonly cpuMs: Readonly<Record<string, number>>;
 }
 
 /** @throws Error if an operation fails */
@@ -33,48 +37,94 @@ export async function measureFlatness(): Promise<FlatnessRow[]> {
   }
 }
 
+/** A pool, and what was measured in it. */
+class Level {
+  readonly allocated: number;
+  readonly #raw: RawCreates;
+  readonly #calls: AgentCalls;
+  readonly #rounds: Readonly<Record<'create' | 'add', Round[]>> = { create: [], add: [] };
+  readonly #cpu: Readonly<Record<'create' | 'add', CpuMeter>>;
+
+  constructor(allocated: number, raw: RawCreates, calls: AgentCalls, meter: () => CpuMeter) {
+    this.allocated = allocated;
+    this.#raw = raw;
+    this.#calls = calls;
+    this.#cpu = { create: meter(), add: meter() };
+  }
+
+  async warmUp(): Promise<void> {
+    await this.#calls.run(8, scaled(200));
+  }
+
+  async round(): Promise<void> {
+    const create = await this.#cpu.create.around(OPERATIONS, () => this.#raw.run(CALLERS, OPERATIONS));
+    const add = await this.#cpu.add.around(OPERATIONS, () => this.#calls.addOnly(CALLERS, OPERATIONS));
+    await this.#calls.delLast(CALLERS, OPERATIONS);
+    await this.#raw.clean();
+    this.#rounds.create.push(create);
+    this.#rounds.add.push(add);
+  }
+
+  rows(): FlatnessRow[] {
+    const { create, add } = this.#rounds;
+    const of = (name: 'create' | 'add', row: Row): FlatnessRow => ({
+      allocated: this.allocated,
+      ...row,
+      cpuMs: this.#cpu[name].perOperation(),
+    });
+    return [
+      of('create', { ...summarise('create', CALLERS, create), ratio: 1 }),
+      of('add', summarise('add/agent', CALLERS, add, create)),
+    ];
+  }
+}
+
 async function measure(cluster: Cluster): Promise<FlatnessRow[]> {
   const agent = cluster.agent('node-1');
-  await cluster.createPool('bench', { subnet: '10.0.0.0/16', cooldown: '0s' });
   const pods = await createPods(cluster, PODS);
   const [pod] = pods;
   const agentApi = await connect({ kubeconfig: agent.kubeconfig, userAgent: 'berth-bench' });
-  const raw = new RawCreates(agentApi, pod, 'raw');
-  const calls = new AgentCalls(agent, pods);
-  await calls.run(8, scaled(500));
-  const rows: FlatnessRow[] = [];
   const elsewhere = await cluster.createPod('elsewhere', 'elsewhere');
-  let taken = 0;
-  for (const level of LEVELS) {
-    await take(cluster, elsewhere, taken, level);
-    taken = level;
-    await cluster.whenPool('bench', 'the operator has counted', ({ status }) => status?.bound === `${level}`);
-    const rounds: { create: Round[]; add: Round[] } = { create: [], add: [] };
-    for (let round = 0; round < ROUNDS; round += 1) {
-      rounds.create.push(await raw.run(CALLERS, OPERATIONS));
-      rounds.add.push((await calls.run(CALLERS, OPERATIONS)).add);
-      await raw.clean();
-    }
-    rows.push(
-      { allocated: level, ...summarise('create', CALLERS, rounds.create), ratio: 1 },
-      { allocated: level, ...summarise('add/agent', CALLERS, rounds.add, rounds.create) },
+  const raw = new RawCreates(agentApi, pod, 'raw');
+  const meter = (): CpuMeter => meterOf(cluster, agent);
+  const levels: Level[] = [];
+  for (const [index, allocated] of LEVELS.entries()) {
+    const pool = `with-${allocated}`;
+    await cluster.createPool(pool, { subnet: `10.${index}.0.0/16`, cooldown: '0s' });
+    await take(cluster, elsewhere, { pool, network: index, count: allocated });
+    await cluster.whenPool(
+      pool,
+      'the operator has counted',
+      ({ status }) => status?.bound === `${allocated}`,
     );
-    say(`flatness: measured at ${level} allocated`);
+    levels.push(
+      new Level(allocated, raw, new AgentCalls(agent, pods, { pools: [pool], interfaces: 1 }), meter),
+    );
+  }
+  for (const level of levels) await level.warmUp();
+  for (let round = 1; round <= ROUNDS; round += 1) {
+    for (const level of levels) await level.round();
+    say(`flatness: round ${round} of ${ROUNDS} done`);
   }
   await agentApi.close();
-  return rows;
+  return levels.flatMap((level) => level.rows());
 }
 
 /**
- * Makes the reservations number `from` to `to`, as another node's agent would have.
+ * Makes reservations as another node's agent would have.
  * @param pod is alive on that node: the operator would take them back otherwise
+ * @param network second byte of the pool's addresses
  */
-async function take(cluster: Cluster, pod: TestPod, from: number, to: number): Promise<void> {
-  const step = progressOf(`flatness: reservations made on the way to ${to}`, to - from);
-  const numbers = Array.from({ length: to - from }, (_, i) => from + i);
+async function take(
+  cluster: Cluster,
+  pod: TestPod,
+  { pool, network, count }: { readonly pool: string; readonly network: number; readonly count: number },
+): Promise<void> {
+  const step = progressOf(`flatness: reservations of ${pool} made`, count);
+  const numbers = Array.from({ length: count }, (_, i) => i);
   await inParallel(32, numbers, async (i) => {
     const host = hostOf(i);
-    const address = `10.0.${host >> 8}.${host & 255}`;
+    const address = `10.${network}.${host >> 8}.${host & 255}`;
     await cluster.api.create(ipReservations, {
       apiVersion: 'ipam.berth.dev/v1alpha1',
       kind: 'IPReservation',
@@ -82,7 +132,7 @@ async function take(cluster: Cluster, pod: TestPod, from: number, to: number): P
       spec: {
         network: 'default',
         address,
-        pool: 'bench',
+        pool,
         state: 'Bound',
         owner: {
           kind: 'Pod',
@@ -90,7 +140,7 @@ async function take(cluster: Cluster, pod: TestPod, from: number, to: number): P
           name: pod.name,
           uid: pod.uid,
           node: pod.node,
-          containerID: `e${i}`,
+          containerID: `e${network}-${i}`,
           ifname: 'eth0',
           cniNetwork: 'bench',
         },

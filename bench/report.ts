@@ -62,6 +62,10 @@ export function print({ callers, flatness, shapes, crowd, traffic, manyNodes, bi
   if (callers !== undefined) printCallers(callers);
   if (flatness !== undefined) {
     table([['allocated', 'name', ...COLUMNS], ...flatness.map((r) => [r.allocated, r.name, ...cellsOf(r)])]);
+    table([
+      ['allocated', 'CPU ms each', ...Object.keys(flatness[0]?.cpuMs ?? {})],
+      ...flatness.map((r) => [r.allocated, r.name, ...Object.values(r.cpuMs)]),
+    ]);
   }
   if (shapes !== undefined) {
     table([['name', 'callers', ...COLUMNS], ...shapes.map((r) => [r.name, r.callers, ...cellsOf(r)])]);

@@ -2,8 +2,15 @@
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type Cluster, type ClusterOptions, startCluster, type TestPod } from '../e2e/harness/cluster.ts';
+import {
+  type Cluster,
+  type ClusterOptions,
+  type NodeAgent,
+  startCluster,
+  type TestPod,
+} from '../e2e/harness/cluster.ts';
 import { inParallel } from '../e2e/harness/parallel.ts';
+import { CpuMeter } from './usage.ts';
 
 /** BENCH_QUICK=1: a run of less than three minutes, to see that nothing has become much slower. Its spread means little. */
 export const QUICK: boolean = process.env['BENCH_QUICK'] === '1';
@@ -68,4 +75,14 @@ export function progressOf(what: string, total: number): () => void {
     said = tenth;
     say(`${what}: ${done} of ${total}`);
   };
+}
+
+/** A meter of everything that takes part in an ADD of that agent. */
+export function meterOf({ operator, controlPlane }: Cluster, agent: NodeAgent): CpuMeter {
+  return new CpuMeter({
+    agent: agent.program.pid,
+    operator: operator.pid,
+    apiServer: controlPlane.apiServerPid,
+    etcd: controlPlane.etcdPid,
+  });
 }
