@@ -34,12 +34,15 @@ function configuration(image: string, docker: Docker): string {
   };
   // One of each, on a machine that others may keep busy: nobody has to be elected, and nothing outlives the machine.
   const alone = { 'leader-elect': 'false' };
+  // Multus gives the API server 250 ms for each of its requests. Where 100 pods start at once on two cores, most find it too slow,
+  // and a whole sandbox is made in vain for each of them. So many pods a second are bound to nodes.
+  const steadily = { 'kube-api-qps': '5', 'kube-api-burst': '10' };
   const controlPlane = {
     kind: 'ClusterConfiguration',
     // What kind writes for Kubernetes before 1.36; another version takes no notice of it.
     apiVersion: 'kubeadm.k8s.io/v1beta3',
     controllerManager: { extraArgs: alone },
-    scheduler: { extraArgs: alone },
+    scheduler: { extraArgs: { ...alone, ...steadily } },
     etcd: { local: { extraArgs: { 'unsafe-no-fsync': 'true' } } },
   };
   return JSON.stringify({

@@ -7,12 +7,13 @@ import type { Progress, Step } from '../../controlplane/progress.ts';
 import { type Run, run } from '../../controlplane/run.ts';
 import { CONTAINERD_BINARIES, KUBERNETES_VERSION } from '../../controlplane/versions.ts';
 import type { NodePrograms } from '../programs.ts';
+import { LAZY_GARBAGE } from './images.ts';
 
 /** Its systemd is the last one at ease with cgroup v1. */
 const SUITE = 'bookworm';
 const DEFAULT_MIRROR = 'http://deb.debian.org/debian';
 
-/** What kind's Dockerfile installs, without storage clients; runc, as no Go module has it. */
+/** What kind's Dockerfile installs, without storage clients; crun for runc, of which no Go module has all. */
 const PACKAGES = [
   'systemd',
   'systemd-sysv',
@@ -30,8 +31,23 @@ const PACKAGES = [
   'curl',
   'jq',
   'procps',
-  'runc',
+  'crun',
 ] as const;
+
+/**
+ * What containerd starts as its runtime. Debian's crun knows the OCI runtime specification 1.0 and refuses a bundle that says it
+ * is of a later one, as containerd's does whatever is in it; nothing of a later one is used here.
+ */
+const CRUN = `#!/bin/sh
+set -eu
+previous=
+for word in "$@"; do
+  [ "$previous" != --bundle ] || sed -i 's/"ociVersion":"[^"]*"/"ociVersion":"1.0.2"/' "$word/config.json"
+  previous=$word
+done
+exec /usr/bin/crun "$@"
+`;
+const CRUN_PLACE = 'usr/local/bin/crun-1.0';
 
 /** In a root, what no node needs. */
 const GARBAGE =
@@ -123,12 +139,29 @@ async function configure({ root, pauseImage, programs }: RootfsOptions): Promise
     // Without CAP_SYS_RESOURCE no process may be protected from the memory killer more than its parent is.
     'restrict_oom_score_adj = false': 'restrict_oom_score_adj = true',
     // systemd would make a scope for each container, in every hierarchy of cgroup v1.
-    'SystemdCgroup = true': 'SystemdCgroup = false',
+    // And crun starts a container in a fraction of the time that runc takes.
+    'SystemdCgroup = true': `SystemdCgroup = false\n    BinaryName = "/${CRUN_PLACE}"`,
     // Nobody asks for it here. Once a second, as it is unless told, it takes half of the time of containerd and its shims: dozens
     // of files for each container where the host has cgroup v1.
-    '[proxy_plugins]':
-      '[plugins."io.containerd.cri.v1.runtime"]\n  stats_collect_period = "1m"\n\n[proxy_plugins]',
+    '[proxy_plugins]': [
+      '[plugins."io.containerd.cri.v1.runtime"]',
+      '  stats_collect_period = "1m"',
+      '[plugins."io.containerd.cri.v1.runtime".cni]',
+      '  use_internal_loopback = true',
+      '[plugins."io.containerd.metadata.v1.bolt"]',
+      '  no_sync = true',
+      '',
+      '[proxy_plugins]',
+    ].join('\n'),
   });
+  await writeFile(join(root, CRUN_PLACE), CRUN, { mode: 0o755 });
+  // Also for what they start: shims, and CNI plugins, which end before they would collect anything.
+  const variables = Object.entries(LAZY_GARBAGE).map(([name, value]) => `Environment=${name}=${value}\n`);
+  for (const unit of ['containerd', 'kubelet']) {
+    const directory = join(root, `etc/systemd/system/${unit}.service.d`);
+    await mkdir(directory, { recursive: true });
+    await writeFile(join(directory, '20-garbage.conf'), `[Service]\n${variables.join('')}`);
+  }
   const manifests = join(root, 'kind/manifests');
   await mkdir(manifests, { recursive: true });
   // kind applies it; no test needs volumes.

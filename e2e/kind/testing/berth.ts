@@ -1,8 +1,9 @@
 /** Berth in the cluster: installed, rolled out, measured, taken away. */
 import { join } from 'node:path';
+import { nodes } from '../../../kube/core.ts';
 import { waitFor } from '../../harness/wait.ts';
 import { rollOut, whenRolledOut } from './workloads.ts';
-import { PATIENCE_FLAG, PATIENCE_MS, type World } from './world.ts';
+import { isReady, PATIENCE_FLAG, PATIENCE_MS, type World } from './world.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 const OVERLAY = join(ROOT, 'config/overlays/kind');
@@ -79,17 +80,8 @@ export async function workingSets(world: World): Promise<ReadonlyMap<string, num
 
 /** Waits until every node is Ready: its runtime asks Berth's binary for STATUS. */
 export async function whenNodesReady(world: World): Promise<void> {
-  await waitFor(
-    'every node is Ready',
-    async () => {
-      const text = await world.kubectl(['get', 'nodes', '--output=json']);
-      const { items } = JSON.parse(text) as {
-        items: { status: { conditions: { type: string; status: string }[] } }[];
-      };
-      return items.every(({ status }) =>
-        status.conditions.some(({ type, status: is }) => type === 'Ready' && is === 'True'),
-      );
-    },
-    { timeoutMs: PATIENCE_MS, everyMs: 1_000 },
-  );
+  await waitFor('every node is Ready', async () => (await world.api.list(nodes)).items.every(isReady), {
+    timeoutMs: PATIENCE_MS,
+    everyMs: 500,
+  });
 }

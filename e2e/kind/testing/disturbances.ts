@@ -7,7 +7,7 @@ import { rollOutBerth, whenNodesReady } from './berth.ts';
 import { ordinary } from './controllers.ts';
 import { detached } from './nodes.ts';
 import { atRest } from './rest.ts';
-import { controller, inNamespace, pod, rollOut, whenReady } from './workloads.ts';
+import { controller, inNamespace, pod, rollOut, whenReady, whenTold } from './workloads.ts';
 import { PATIENCE_FLAG, PATIENCE_MS, type World } from './world.ts';
 
 const BINARY = '/opt/cni/bin/berth';
@@ -109,14 +109,7 @@ export function nodeFailures(world: World): void {
         await world.nodes.shell(node, `mv ${BINARY} ${BINARY}.away`);
         try {
           await world.apply([pod(world, 'waits', { node, annotations: ordinary(world) })], namespace);
-          await waitFor(
-            'the kubelet says that the sandbox can not be made',
-            async () => {
-              const events = ['get', 'events', `--namespace=${namespace}`, '--output=json'];
-              return (await world.kubectl(events)).includes('failed to find plugin');
-            },
-            { timeoutMs: PATIENCE_MS, everyMs: 1_000 },
-          );
+          await whenTold(world, namespace, 'waits', /failed to find plugin/);
         } finally {
           await world.nodes.shell(node, `mv ${BINARY}.away ${BINARY}`);
         }

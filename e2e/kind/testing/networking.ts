@@ -1,6 +1,5 @@
 /** Scenarios: every network, every way to a pool and to an address, and pods that reach each other over each of them. */
 import { describe, expect, test } from 'vitest';
-import { waitFor } from '../../harness/wait.ts';
 import {
   allAddresses,
   askName,
@@ -12,7 +11,7 @@ import {
   whenReachable,
 } from './networks.ts';
 import { atRest } from './rest.ts';
-import { addressesOf, controller, inNamespace, named, pod, whenReady } from './workloads.ts';
+import { addressesOf, controller, inNamespace, named, pod, whenReady, whenTold } from './workloads.ts';
 import type { TestPod, World } from './world.ts';
 
 const POOLS = 'ipam.berth.dev/pools';
@@ -138,7 +137,7 @@ export function primaryNetwork(world: World): void {
         ]);
       });
       await atRest(world);
-      await world.kubectl(['delete', 'ippools', 'by-pod', 'by-namespace', '--timeout=120s']);
+      await world.kubectl(['delete', 'ippools', 'by-pod', 'by-namespace', '--wait=false']);
     });
 
     test('a StatefulSet’s replicas wait for their addresses in a full pool, and get them as others leave', async () => {
@@ -161,33 +160,18 @@ export function primaryNetwork(world: World): void {
           [controller(world, 'StatefulSet', 'second', { replicas: 2, annotations })],
           namespace,
         );
-        await whenRefused(world, namespace, 'second-0');
+        // Code 101.
+        await whenTold(world, namespace, 'second-0', /no free address/);
         await world.kubectl(['scale', 'deployment/first', '--replicas=2', `--namespace=${namespace}`]);
         const pods = await whenReady(world, namespace, 4);
         expect(new Set(addressesOf(pods))).toEqual(new Set([1, 2, 3, 4].map((last) => `10.64.40.${last}`)));
         await atRest(world);
       });
       await atRest(world);
-      await world.kubectl(['delete', 'ippool', 'small', '--timeout=120s']);
+      await world.kubectl(['delete', 'ippool', 'small', '--wait=false']);
+      // Ten seconds after the last address: every agent has seen by then that they are closed.
+      const pools = ['by-pod', 'by-namespace', 'small'].map((name) => `ippool/${name}`);
+      await world.kubectl(['wait', '--for=delete', ...pools, '--timeout=120s']);
     });
   });
-}
-
-/** Waits until a pod's Events say that its pool is full (code 101). */
-async function whenRefused(world: World, namespace: string, name: string): Promise<void> {
-  await waitFor(
-    `${name} is told that there is no free address`,
-    async () => {
-      const selector = `--field-selector=involvedObject.name=${name}`;
-      const events = await world.kubectl([
-        'get',
-        'events',
-        `--namespace=${namespace}`,
-        selector,
-        '--output=json',
-      ]);
-      return /no free address/.test(events);
-    },
-    { timeoutMs: 120_000, everyMs: 1_000 },
-  );
 }

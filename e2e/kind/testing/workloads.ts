@@ -1,6 +1,15 @@
 /** Pods and what makes them, as small as they can be; waiting until they are what they should be. */
+import { events } from '../../../kube/core.ts';
 import { waitFor } from '../../harness/wait.ts';
-import { type Manifest, PATIENCE_FLAG, PATIENCE_MS, type TestPod, testPods, type World } from './world.ts';
+import {
+  isReady,
+  type Manifest,
+  PATIENCE_FLAG,
+  PATIENCE_MS,
+  type TestPod,
+  testPods,
+  type World,
+} from './world.ts';
 
 /** What a pod is made of. */
 export interface PodOptions {
@@ -68,11 +77,6 @@ export function controller(
   };
 }
 
-/** Whether the pod's containers are all ready. */
-export function isReady({ status }: TestPod): boolean {
-  return (status?.conditions ?? []).some(({ type, status: is }) => type === 'Ready' && is === 'True');
-}
-
 /** Waits until exactly `count` pods are there, all Ready. @returns them, by name */
 export async function whenReady(
   world: World,
@@ -115,6 +119,24 @@ export async function whenRolledOut(world: World, namespace: string, ...workload
   }
 }
 
+/** Waits until an Event of an object of that name says something. */
+export async function whenTold(
+  world: World,
+  namespace: string,
+  name: string,
+  message: RegExp,
+): Promise<void> {
+  const fieldSelector = `involvedObject.name=${name}`;
+  await waitFor(
+    `an Event of ${name} says ${message}`,
+    async () =>
+      (await world.api.list(events, { namespace, fieldSelector })).items.some((event) =>
+        message.test(event.message),
+      ),
+    { timeoutMs: PATIENCE_MS, everyMs: 500 },
+  );
+}
+
 /** Waits until no pod is left, those that are being deleted included. */
 export async function whenGone(world: World, namespace: string): Promise<void> {
   await waitFor(
@@ -149,7 +171,8 @@ export async function inNamespace(
   try {
     await body(namespace);
   } finally {
-    // The namespace itself takes seconds more, which nobody has to wait for.
+    // The namespace's own controller would begin after five seconds, and the namespace takes seconds more.
+    await world.kubectl(['delete', 'all', '--all', '--wait=false', `--namespace=${namespace}`]);
     await world.kubectl(['delete', 'namespace', namespace, '--wait=false']);
     await whenGone(world, namespace);
   }

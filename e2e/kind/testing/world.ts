@@ -26,6 +26,10 @@ export interface TestPod extends KubeObject {
   };
 }
 
+interface Conditioned {
+  readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
+}
+
 /** Pods, with the fields of `TestPod`. */
 export const testPods: Resource<TestPod> = {
   group: '',
@@ -34,6 +38,11 @@ export const testPods: Resource<TestPod> = {
   kind: 'Pod',
   namespaced: true,
 };
+
+/** Whether a pod's containers are all ready, a node takes pods, or a pool has been accepted. */
+export function isReady({ status }: Conditioned): boolean {
+  return (status?.conditions ?? []).some(({ type, status: is }) => type === 'Ready' && is === 'True');
+}
 
 /** Milliseconds for what a busy machine with two cores takes its time for. */
 export const PATIENCE_MS = 300_000;
@@ -124,14 +133,10 @@ export class World {
   /** Creates a pool, or changes it, and waits until it is Ready. */
   async pool(name: string, spec: IPPoolSpec): Promise<void> {
     await this.apply([{ apiVersion: 'ipam.berth.dev/v1alpha1', kind: 'IPPool', metadata: { name }, spec }]);
-    await waitFor(
-      `pool ${name} is Ready`,
-      async () => {
-        const { status } = await this.api.get(ipPools, { name });
-        return (status?.conditions ?? []).some(({ type, status: is }) => type === 'Ready' && is === 'True');
-      },
-      { timeoutMs: PATIENCE_MS, everyMs: 500 },
-    );
+    await waitFor(`pool ${name} is Ready`, async () => isReady(await this.api.get(ipPools, { name })), {
+      timeoutMs: PATIENCE_MS,
+      everyMs: 500,
+    });
   }
 
   /** Pods of a namespace that are not being deleted. */
