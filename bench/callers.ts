@@ -96,9 +96,9 @@ async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult
     userAgent: 'berth-bench',
     connections: LOADS[3].callers,
   });
-  const raw = new RawCreates(agentApi, pod, 'raw');
+  const raw = await RawCreates.in(cluster, agentApi, pod, 'raw');
   // And as the cluster's administrator, to whom none of these applies.
-  const admin = new RawCreates(cluster.api, pod, 'admin');
+  const admin = await RawCreates.in(cluster, cluster.api, pod, 'admin');
   const calls = new AgentCalls(agent, pods);
   const { directory } = await resolveCniPlugins();
   const hostLocal = join(directory, 'host-local');

@@ -15,7 +15,7 @@ import { AgentCalls, RawCreates } from './subjects.ts';
 import type { CpuMeter } from './usage.ts';
 
 const CALLERS = 32;
-const OPERATIONS = scaled(400);
+const OPERATIONS = scaled(600);
 /** Addresses that are taken before ADDs are measured. */
 const LEVELS: readonly number[] = QUICK ? [100, 500] : [100, 1_000, 10_000, 65_000].map((n) => scaled(n));
 const PODS = 50;
@@ -53,7 +53,7 @@ class Level {
   }
 
   async warmUp(): Promise<void> {
-    await this.#calls.run(8, scaled(200));
+    await this.#calls.run(8, scaled(500));
   }
 
   async round(): Promise<void> {
@@ -85,7 +85,7 @@ async function measure(cluster: Cluster): Promise<FlatnessRow[]> {
   const [pod] = pods;
   const agentApi = await connect({ kubeconfig: agent.kubeconfig, userAgent: 'berth-bench' });
   const elsewhere = await cluster.createPod('elsewhere', 'elsewhere');
-  const raw = new RawCreates(agentApi, pod, 'raw');
+  const raw = await RawCreates.in(cluster, agentApi, pod, 'raw');
   const meter = (): CpuMeter => meterOf(cluster, agent);
   const levels: Level[] = [];
   for (const [index, allocated] of LEVELS.entries()) {

@@ -141,7 +141,7 @@ async function measureAdds(cluster: Cluster, places: readonly AgentPlace[]): Pro
   const pods = await createPods(cluster, places.length, names, 'pod');
   const kubeconfig = cluster.agent(BUSY).kubeconfig;
   const api = await connect({ kubeconfig, userAgent: 'berth-bench', connections: CALLERS });
-  const raw = new RawCreates(api, await cluster.createPod(BUSY, 'raw'), 'raw');
+  const raw = await RawCreates.in(cluster, api, await cluster.createPod(BUSY, 'raw'), 'raw');
   const rounds: Record<'create' | 'add', Round[]> = { create: [], add: [] };
   const call = (command: 'ADD' | 'DEL', pod: TestPod, place: AgentPlace): Promise<void> =>
     new SocketClient(place.socket).call(podCall(command, pod, ipam(place))).then(assertSuccess);

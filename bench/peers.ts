@@ -123,7 +123,7 @@ async function run(
     userAgent: 'berth-bench',
     connections: CALLERS,
   });
-  const raw = new RawCreates(agentApi, pod, 'raw');
+  const raw = await RawCreates.in(cluster, agentApi, pod, 'raw');
   const subjects = new Map<Subject, Counted>(
     SUBJECTS.map((name) => [name, { rounds: [], calls: 0, failures: 0, requests: 0 }]),
   );

@@ -31,14 +31,16 @@ export async function measureShapes(): Promise<Row[]> {
     const pods = await createPods(cluster, PODS);
     const [pod] = pods;
     const agentApi = await connect({ kubeconfig: agent.kubeconfig, userAgent: 'berth-bench' });
-    const subjects = SHAPES.map(({ families, ...shape }, i) => ({
-      name: shape.name,
-      raw: new RawCreates(agentApi, pod, `raw-${i}`, families),
-      calls: new AgentCalls(agent, pods, shape),
-      create: [] as Round[],
-      add: [] as Round[],
-      del: [] as Round[],
-    }));
+    const subjects = await Promise.all(
+      SHAPES.map(async ({ families, ...shape }, i) => ({
+        name: shape.name,
+        raw: await RawCreates.in(cluster, agentApi, pod, `raw-${i}`, families),
+        calls: new AgentCalls(agent, pods, shape),
+        create: [] as Round[],
+        add: [] as Round[],
+        del: [] as Round[],
+      })),
+    );
     for (let round = 0; round < ROUNDS; round += 1) {
       for (const { raw, calls, create, add, del } of subjects) {
         create.push(await raw.run(CALLERS, OPERATIONS));

@@ -2,9 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ipReservations } from '../crds/resources.ts';
 import type { IPReservation } from '../crds/types.ts';
-import type { NodeAgent, TestPod } from '../e2e/harness/cluster.ts';
+import type { Cluster, NodeAgent, TestPod } from '../e2e/harness/cluster.ts';
 import { type CniCall, podArgs } from '../e2e/harness/cni.ts';
 import type { Address } from '../ipam/address.ts';
+import { formatCidr, parseCidr } from '../ipam/cidr.ts';
 import { reservationName } from '../ipam/name.ts';
 import { bindNew } from '../ipam/reservation.ts';
 import type { Api } from '../kube/api.ts';
@@ -13,11 +14,14 @@ import { launchAll } from './processes.ts';
 import { SocketClient } from './socketclient.ts';
 import type { Round } from './stats.ts';
 
-const RAW_POOL = 'raw';
-const FIRST_ADDRESS = { 4: 0x0b_00_00_00n, 6: 0xfd00_000b_0000_0000_0000_0000_0000_0000n } as const;
+const RAW_SUBNETS = { 4: parseCidr('11.0.0.0/8'), 6: parseCidr('fd00:b::/64') } as const;
 
-function addressAt(family: Address['family'], index: number): Address {
-  return { family, value: FIRST_ADDRESS[family] + BigInt(index) };
+function rawAddress(family: Address['family'], index: number): Address {
+  return { family, value: RAW_SUBNETS[family].base + 1n + BigInt(index) };
+}
+
+function poolOf(network: string, family: Address['family']): string {
+  return `${network}-v${family}`;
 }
 
 /** @throws Error with the answer of a call that failed */
@@ -33,15 +37,35 @@ export class RawCreates {
   readonly #families: readonly Address['family'][];
   #used = 0;
 
-  /**
-   * @param network of the addresses: they must not be in the way of the agent, or of other raw creates
-   * @param families of the addresses of one operation, which are created at the same time
-   */
-  constructor(api: Api, pod: TestPod, network: string, families: readonly Address['family'][] = [4]) {
+  private constructor(api: Api, pod: TestPod, network: string, families: readonly Address['family'][]) {
     this.#api = api;
     this.#pod = pod;
     this.#network = network;
     this.#families = families;
+  }
+
+  /**
+   * Makes the pools that the objects name: the operator would write an Event for each that names none, and go on with that while
+   * others are measured.
+   * @param api of the client that creates the objects
+   * @param network of the addresses: they must not be in the way of the agent, or of other raw creates
+   * @param families of the addresses of one operation, which are created at the same time
+   */
+  static async in(
+    cluster: Cluster,
+    api: Api,
+    pod: TestPod,
+    network: string,
+    families: readonly Address['family'][] = [4],
+  ): Promise<RawCreates> {
+    for (const family of new Set(families)) {
+      await cluster.createPool(poolOf(network, family), {
+        network,
+        subnet: formatCidr(RAW_SUBNETS[family]),
+        cooldown: '0s',
+      });
+    }
+    return new RawCreates(api, pod, network, families);
   }
 
   run(callers: number, operations: number): Promise<Round> {
@@ -68,7 +92,7 @@ export class RawCreates {
   }
 
   #object(family: Address['family'], index: number): IPReservation {
-    const address = addressAt(family, index);
+    const address = rawAddress(family, index);
     const { namespace, name, uid, node } = this.#pod;
     return {
       apiVersion: 'ipam.berth.dev/v1alpha1',
@@ -77,7 +101,7 @@ export class RawCreates {
       spec: bindNew({
         network: this.#network,
         address,
-        pool: RAW_POOL,
+        pool: poolOf(this.#network, family),
         owner: {
           kind: 'Pod',
           namespace,
