@@ -15,7 +15,8 @@ import { AgentCalls, RawCreates } from './subjects.ts';
 import type { CpuMeter } from './usage.ts';
 
 const CALLERS = 32;
-const OPERATIONS = scaled(600);
+/** Fewer than the fullest pool has free. */
+const OPERATIONS = scaled(400);
 /** Addresses that are taken before ADDs are measured. */
 const LEVELS: readonly number[] = QUICK ? [100, 500] : [100, 1_000, 10_000, 65_000].map((n) => scaled(n));
 const PODS = 50;
