@@ -18,6 +18,7 @@ import { type AuditEvent, isWrite, podOf } from './controlplane/audit.ts';
 import { type ControlPlane, startControlPlane } from './controlplane/controlplane.ts';
 import { inParallel } from './harness/parallel.ts';
 import { artefacts, loggedField, nodePath } from './harness/programs.ts';
+import { isReady } from './harness/ready.ts';
 import { waitFor } from './harness/wait.ts';
 
 const LEASE = { namespace: 'berth-system', name: 'berth-operator' };
@@ -144,14 +145,7 @@ async function poolBecomesReady(): Promise<void> {
   pools += 1;
   const name = `pool-${pools}`;
   await api.create(ipPools, { metadata: { name }, spec: { network: name, subnet: '10.9.0.0/24' } });
-  await waitFor(
-    `${name} is Ready`,
-    async () =>
-      (await api.get(ipPools, { name })).status?.conditions?.some(
-        ({ type, status }) => type === 'Ready' && status === 'True',
-      ) === true,
-    PATIENCE,
-  );
+  await waitFor(`${name} is Ready`, async () => isReady(await api.get(ipPools, { name })), PATIENCE);
 }
 
 /** Reservations of pods that were never there, in a pool without a cooldown. */

@@ -14,6 +14,7 @@ import { type Certificate, selfSignedCertificate } from './controlplane/certific
 import { SYSTEM_NAMESPACE } from './controlplane/identity.ts';
 import { type Cluster, NodeAgent, podCall, startCluster, type TestPod } from './harness/cluster.ts';
 import { codeOf } from './harness/cni.ts';
+import { isReady } from './harness/ready.ts';
 import { waitFor } from './harness/wait.ts';
 
 /** Credentials are read again every 30 s, watches are begun anew after a minute at most, and the machine may be busy. */
@@ -119,12 +120,12 @@ async function createPool(name: string, subnet: string): Promise<void> {
   });
 }
 
-async function whenReady(pool: string): Promise<void> {
-  const isReady = async (): Promise<boolean> => {
-    const { status } = await cluster.api.get(ipPools, { name: pool });
-    return status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false;
-  };
-  await waitFor(`pool ${pool} is Ready`, isReady, WITHIN);
+async function whenReady(name: string): Promise<void> {
+  await waitFor(
+    `pool ${name} is Ready`,
+    async () => isReady(await cluster.api.get(ipPools, { name })),
+    WITHIN,
+  );
 }
 
 /** Makes a pool, which the operator cannot make Ready with what it has; it can once `cure` is done. */

@@ -10,6 +10,7 @@ import { agentToken, whenPolicyInForce } from '../controlplane/agentidentity.ts'
 import { type ControlPlane, startControlPlane } from '../controlplane/controlplane.ts';
 import { accepts, type CniCall, type CniOutcome, callSocket, podArgs, socketRequest } from './cni.ts';
 import { artefacts, loggedField, operatorIsUp, Program } from './programs.ts';
+import { isReady } from './ready.ts';
 import { waitFor } from './wait.ts';
 
 const CONFIG = join(import.meta.dirname, '../../config');
@@ -150,9 +151,7 @@ export class Cluster {
 
   /** Waits until the operator says that the pool is Ready and the agents have seen it. */
   async whenServed(name: string): Promise<void> {
-    await this.whenPool(name, `pool ${name} is Ready`, (pool) =>
-      (pool.status?.conditions ?? []).some((c) => c.type === 'Ready' && c.status === 'True'),
-    );
+    await this.whenPool(name, `pool ${name} is Ready`, isReady);
     for (const agent of this.agents.values()) {
       await waitFor(`the agent on ${agent.node} may use pool ${name}`, async () =>
         (await agent.readyPools()).includes(name),

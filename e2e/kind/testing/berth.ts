@@ -1,9 +1,10 @@
 /** Berth in the cluster: installed, rolled out, measured, taken away. */
 import { join } from 'node:path';
 import { nodes } from '../../../kube/core.ts';
+import { isReady } from '../../harness/ready.ts';
 import { waitFor } from '../../harness/wait.ts';
 import { rollOut, whenRolledOut } from './workloads.ts';
-import { isReady, PATIENCE_FLAG, PATIENCE_MS, type World } from './world.ts';
+import { PATIENCE_FLAG, PATIENCE_MS, type World } from './world.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 const OVERLAY = join(ROOT, 'config/overlays/kind');

@@ -1,15 +1,8 @@
 /** Pods and what makes them, as small as they can be; waiting until they are what they should be. */
 import { events } from '../../../kube/core.ts';
+import { isReady } from '../../harness/ready.ts';
 import { waitFor } from '../../harness/wait.ts';
-import {
-  isReady,
-  type Manifest,
-  PATIENCE_FLAG,
-  PATIENCE_MS,
-  type TestPod,
-  testPods,
-  type World,
-} from './world.ts';
+import { type Manifest, PATIENCE_FLAG, PATIENCE_MS, type TestPod, testPods, type World } from './world.ts';
 
 /** What a pod is made of. */
 export interface PodOptions {
@@ -133,7 +126,7 @@ export async function whenTold(
       (await world.api.list(events, { namespace, fieldSelector })).items.some((event) =>
         message.test(event.message),
       ),
-    { timeoutMs: PATIENCE_MS, everyMs: 500 },
+    { timeoutMs: 120_000, everyMs: 500 },
   );
 }
 

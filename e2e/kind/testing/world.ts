@@ -7,6 +7,7 @@ import { connect, type RestApi } from '../../../kube/client.ts';
 import { nodes as nodeResource } from '../../../kube/core.ts';
 import { resolveAssets, resolveHelm } from '../../controlplane/assets.ts';
 import { run } from '../../controlplane/run.ts';
+import { isReady } from '../../harness/ready.ts';
 import { waitFor } from '../../harness/wait.ts';
 import { clusterEnvironment } from '../cluster.ts';
 import { Docker } from '../docker.ts';
@@ -26,10 +27,6 @@ export interface TestPod extends KubeObject {
   };
 }
 
-interface Conditioned {
-  readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
-}
-
 /** Pods, with the fields of `TestPod`. */
 export const testPods: Resource<TestPod> = {
   group: '',
@@ -38,11 +35,6 @@ export const testPods: Resource<TestPod> = {
   kind: 'Pod',
   namespaced: true,
 };
-
-/** Whether a pod's containers are all ready, a node takes pods, or a pool has been accepted. */
-export function isReady({ status }: Conditioned): boolean {
-  return (status?.conditions ?? []).some(({ type, status: is }) => type === 'Ready' && is === 'True');
-}
 
 /** Milliseconds for what a busy machine with two cores takes its time for. */
 export const PATIENCE_MS = 300_000;
