@@ -2,7 +2,8 @@
 import type { JsonPatchOperation, KubeObject, ListOptions, ObjectKey, Resource, WatchEvent } from './api.ts';
 import { errorOfAnswer, isMutating, oneLine, type Verb } from './apistatus.ts';
 import { ApiError } from './errors.ts';
-import { type HttpRequest, NoAnswer } from './exchange.ts';
+import { NoAnswer } from './exchange.ts';
+import type { HttpRequest } from './http.ts';
 import { apiVersionOf, collectionPath, listQuery, objectPath, targetOf } from './paths.ts';
 
 /** Content type of plain objects. */

@@ -39,8 +39,10 @@ import {
 import { type Clock, systemClock } from './clock.ts';
 import { Connection, type Session } from './connection.ts';
 import type { ApiError } from './errors.ts';
-import { type HttpRequest, NoAnswer } from './exchange.ts';
+import { NoAnswer } from './exchange.ts';
+import type { HttpRequest } from './http.ts';
 import { collectionPath, creationPath, targetOf, watchQuery } from './paths.ts';
+import { RequestHeaders } from './requestheaders.ts';
 import { exchangeInTurn } from './turn.ts';
 import { WatchStream } from './watchstream.ts';
 
@@ -90,15 +92,15 @@ export class RestApi implements Api {
   readonly #connection: Connection;
   readonly #limit: AdaptiveLimit;
   readonly #clock: Clock;
-  readonly #userAgent: string;
   readonly #timeoutMs: number;
   readonly #onRequest: ((request: RequestInfo) => void) | undefined;
+  readonly #headers: RequestHeaders;
 
   constructor(connection: Connection, limit: AdaptiveLimit, clock: Clock, options: ConnectOptions) {
     this.#connection = connection;
     this.#limit = limit;
     this.#clock = clock;
-    this.#userAgent = options.userAgent;
+    this.#headers = new RequestHeaders(options.userAgent);
     this.#timeoutMs = options.timeoutMs ?? 30_000;
     this.#onRequest = options.onRequest;
   }
@@ -299,19 +301,11 @@ export class RestApi implements Api {
     }
   }
 
-  #request(call: Call, session: Session): HttpRequest & { readonly origin: string } {
-    const headers: Record<string, string> = {
-      ...session.headers,
-      accept: call.accept ?? JSON_TYPE,
-      'user-agent': this.#userAgent,
-    };
-    if (call.contentType !== undefined) headers['content-type'] = call.contentType;
+  #request(call: Call, session: Session): HttpRequest {
     const { method, body } = call;
     const path = this.#connection.basePath + call.path;
-    const { origin } = this.#connection;
-    // undici closes the connection after a DELETE with a body unless it is told not to: each would cost a handshake.
-    const request = { origin, method, path, headers, reset: false };
-    return body === undefined ? request : { ...request, body };
+    const headers = this.#headers.of(call, session.headers);
+    return body === undefined ? { method, path, headers } : { method, path, headers, body };
   }
 
   #refused(call: Call, answer: { status: number; retryAfter: string | undefined; body: string }): ApiError {

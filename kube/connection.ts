@@ -15,8 +15,9 @@ import { isDeepStrictEqual } from 'node:util';
 // The package's main module also loads watches, port forwarding and every generated API: this file does not.
 import { KubeConfig } from '@kubernetes/client-node/dist/config.js';
 import type { Cluster } from '@kubernetes/client-node/dist/config_types.js';
-import { type Dispatcher, Pool, ProxyAgent } from 'undici';
 import type { Clock } from './clock.ts';
+import { ConnectionPool } from './connectionpool.ts';
+import type { Dispatcher } from './http.ts';
 
 export interface ConnectionOptions {
   /** Path of a kubeconfig file; absent: the pod's service account. */
@@ -35,10 +36,6 @@ export interface Session {
 }
 
 const CREDENTIALS_MAX_AGE_MS = 30_000;
-/** Below the API server's own idle time-out of 90 s, so that it is never the server who closes first. */
-const KEEP_ALIVE_MS = 60_000;
-const TCP_KEEP_ALIVE_MS = 30_000;
-const CONNECT_TIMEOUT_MS = 10_000;
 
 type TlsOptions = Pick<
   RequestOptions,
@@ -101,7 +98,10 @@ function load(path: string | undefined, known?: Source): Source {
   if (config.getCurrentUser() === null) {
     throw new Error(`${source}: the current context names a user that is not in the file`);
   }
-  if (cluster.proxyUrl !== undefined && !/^https?:/.test(cluster.proxyUrl)) {
+  if (
+    cluster.proxyUrl !== undefined &&
+    !(/^https?:/.test(cluster.proxyUrl) && URL.canParse(cluster.proxyUrl))
+  ) {
     throw new Error(`${source}: proxy-url ${cluster.proxyUrl}: only http and https proxies are supported`);
   }
   return { config, cluster, text };
@@ -109,13 +109,13 @@ function load(path: string | undefined, known?: Source): Source {
 
 /** The connections to one API server. */
 export class Connection {
-  readonly origin: string;
   /** What stands before /api in every path: empty, or the path of a server behind a gateway. */
   readonly basePath: string;
   /** The namespace of the kubeconfig's context or of the service account. */
   readonly namespace: string | undefined;
   #source: Source;
-  readonly #proxy: string | undefined;
+  readonly #url: URL;
+  readonly #proxy: URL | undefined;
   readonly #options: ConnectionOptions;
   #session: Session | undefined;
   #tls: TlsOptions = {};
@@ -124,17 +124,18 @@ export class Connection {
   #refreshing: Promise<Session> | undefined;
   #closed = false;
   /** Every pool that still has something to end. */
-  readonly #pools = new Set<Dispatcher>();
+  readonly #pools = new Set<ConnectionPool>();
+  /** Those of the session. */
+  #current: readonly ConnectionPool[] = [];
 
   /** @throws Error that says what is wrong with the kubeconfig, or that there is none. */
   constructor(options: ConnectionOptions) {
     this.#source = load(options.kubeconfig);
     const { config, cluster } = this.#source;
-    const url = new URL(cluster.server);
-    this.origin = url.origin;
-    this.basePath = url.pathname.replace(/\/+$/, '');
+    this.#url = new URL(cluster.server);
+    this.basePath = this.#url.pathname.replace(/\/+$/, '');
     this.namespace = config.getContextObject(config.getCurrentContext())?.namespace;
-    this.#proxy = cluster.proxyUrl;
+    this.#proxy = cluster.proxyUrl === undefined ? undefined : new URL(cluster.proxyUrl);
     this.#options = options;
   }
 
@@ -169,57 +170,34 @@ export class Connection {
     if (this.#closed) throw new Error('the connection is closed');
     const tls = tlsOf(options);
     const headers = headersOf(options);
-    const old = this.#session;
-    if (old !== undefined && isDeepStrictEqual(tls, this.#tls)) {
-      this.#session = { ...old, headers };
+    const known = this.#session;
+    if (known !== undefined && isDeepStrictEqual(tls, this.#tls)) {
+      this.#session = { ...known, headers };
     } else {
-      this.#session = {
-        calls: this.#open(tls, this.#options.connections),
-        watches: this.#open(tls, undefined),
-        headers,
-      };
+      for (const pool of this.#current) this.#retire(pool);
+      const calls = this.#open(tls, this.#options.connections);
+      const watches = this.#open(tls, undefined);
+      this.#current = [calls, watches];
+      this.#session = { calls, watches, headers };
       this.#tls = tls;
-      if (old !== undefined) {
-        this.#retire(old.calls);
-        this.#retire(old.watches);
-      }
     }
     this.#readAt = this.#options.clock.monotonic();
     this.#stale = false;
     return this.#session;
   }
 
-  #open(tls: TlsOptions, connections: number | undefined): Dispatcher {
-    const settings = {
-      allowH2: false,
-      pipelining: 1,
-      connections: connections ?? null,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      // The caller's own time-outs rule: undici's would turn a slow list or a quiet watch into an error.
-      headersTimeout: 0,
-      bodyTimeout: 0,
-    };
-    const connect = {
-      ...Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== undefined)),
-      allowH2: false,
-      timeout: CONNECT_TIMEOUT_MS,
-      keepAlive: true,
-      keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
-    };
-    const pool =
-      this.#proxy === undefined
-        ? new Pool(this.origin, { ...settings, connect })
-        : new ProxyAgent({ ...settings, uri: this.#proxy, requestTls: connect });
+  #open(tls: TlsOptions, connections: number | undefined): ConnectionPool {
+    const { clock } = this.#options;
+    const pool = new ConnectionPool({ origin: this.#url, tls, proxy: this.#proxy, connections, clock });
     this.#pools.add(pool);
     return pool;
   }
 
   /** Lets running calls and watches end, then frees the pool. */
-  #retire(pool: Dispatcher): void {
+  #retire(pool: ConnectionPool): void {
     const forget = (): void => {
       this.#pools.delete(pool);
     };
-    // `close` rejects only for a pool that is already destroyed: then there is nothing left to free.
     pool.close().then(forget, forget);
   }
 

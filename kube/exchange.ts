@@ -1,27 +1,15 @@
 /**
- * One HTTP request and its whole answer, with the one thing that HTTP clients usually hide:
- * whether the request had begun to be written when it failed.
+ * One HTTP request and its whole answer; where there is none, whether the request had begun to be written.
  *
  * - Settles at the latest after `timeoutMs`, or as soon as `signal` aborts.
  * - A request that was given up before its turn on a connection is never written afterwards.
  * - Does NOT retry, follow redirects or decompress.
  */
 import { StringDecoder } from 'node:string_decoder';
-import type { Dispatcher } from 'undici';
 import type { Clock } from './clock.ts';
+import type { AnswerHead, AnswerReceiver, Dispatcher, Flow, HttpRequest } from './http.ts';
 
-export interface HttpRequest {
-  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
-  readonly path: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body?: string;
-  /** False: the connection is kept whatever the method and the body (undici's `reset`). */
-  readonly reset?: boolean;
-}
-
-export interface HttpAnswer {
-  readonly status: number;
-  readonly retryAfter: string | undefined;
+export interface HttpAnswer extends AnswerHead {
   readonly body: string;
 }
 
@@ -47,26 +35,18 @@ export class NoAnswer extends Error {
   }
 }
 
-/** The first value of a header, however the HTTP client represents it. */
-export function headerValue(
-  headers: Readonly<Record<string, string | string[] | undefined>>,
-  name: string,
-): string | undefined {
-  const value = headers[name];
-  return Array.isArray(value) ? value[0] : value;
-}
-
-class Exchange implements Dispatcher.DispatchHandler {
+class Exchange implements AnswerReceiver {
   readonly #limits: ExchangeLimits;
   readonly #resolve: (answer: HttpAnswer) => void;
   readonly #reject: (reason: unknown) => void;
   readonly #cancelTimer: () => void;
-  readonly #decoder = new StringDecoder('utf8');
-  #controller: Dispatcher.DispatchController | undefined;
+  #flow: Flow | undefined;
   #settled = false;
-  #status = 0;
-  #retryAfter: string | undefined;
+  #head: AnswerHead | undefined;
   #bytes = 0;
+  /** The body's first piece, which is mostly all of it. */
+  #first: Buffer | undefined;
+  #decoder: StringDecoder | undefined;
   #body = '';
 
   constructor(
@@ -78,7 +58,7 @@ class Exchange implements Dispatcher.DispatchHandler {
     this.#resolve = resolve;
     this.#reject = reject;
     this.#cancelTimer = limits.clock.after(limits.timeoutMs, () =>
-      this.#giveUp(new NoAnswer(`no answer within ${limits.timeoutMs} ms`, this.#controller !== undefined)),
+      this.#giveUp(new NoAnswer(`no answer within ${limits.timeoutMs} ms`, this.#flow !== undefined)),
     );
     limits.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
@@ -97,57 +77,54 @@ class Exchange implements Dispatcher.DispatchHandler {
   #giveUp(reason: unknown): void {
     if (!this.#settle()) return;
     this.#reject(reason);
-    this.#controller?.abort(reason instanceof Error ? reason : new Error('aborted', { cause: reason }));
+    this.#flow?.abort();
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    if (this.#settled) {
-      // Given up while it waited for a connection: aborting here keeps it from being written.
-      controller.abort(new Error('given up before it was sent'));
-      return;
-    }
+  onTurn(flow: Flow): boolean {
+    // Given up while it waited for a connection.
+    if (this.#settled) return false;
     try {
       this.#limits.permit?.();
     } catch (error) {
       this.#giveUp(error);
-      controller.abort(new Error('not permitted', { cause: error }));
-      return;
+      return false;
     }
-    this.#controller = controller;
+    this.#flow = flow;
+    return true;
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Record<string, string | string[] | undefined>,
-  ): void {
-    this.#status = status;
-    this.#retryAfter = headerValue(headers, 'retry-after');
+  onHead(head: AnswerHead): void {
+    this.#head = head;
   }
 
-  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onData(chunk: Buffer): void {
     this.#bytes += chunk.length;
     if (this.#bytes > this.#limits.maxBytes) {
       this.#giveUp(new NoAnswer(`the answer is longer than ${this.#limits.maxBytes} bytes`, true));
       return;
     }
+    if (this.#first === undefined) {
+      this.#first = chunk;
+      return;
+    }
+    if (this.#decoder === undefined) {
+      this.#decoder = new StringDecoder('utf8');
+      this.#body = this.#decoder.write(this.#first);
+    }
     // V8 keeps the concatenation as a rope: linear in the size of the answer.
     this.#body += this.#decoder.write(chunk);
   }
 
-  onResponseEnd(): void {
-    if (!this.#settle()) return;
-    this.#resolve({
-      status: this.#status,
-      retryAfter: this.#retryAfter,
-      body: this.#body + this.#decoder.end(),
-    });
+  onEnd(): void {
+    const head = this.#head;
+    if (head === undefined || !this.#settle()) return;
+    const body =
+      this.#decoder === undefined ? (this.#first?.toString('utf8') ?? '') : this.#body + this.#decoder.end();
+    this.#resolve({ ...head, body });
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    if (this.#settle()) {
-      this.#reject(new NoAnswer(error.message, this.#controller !== undefined, error));
-    }
+  onError(error: Error): void {
+    if (this.#settle()) this.#reject(new NoAnswer(error.message, this.#flow !== undefined, error));
   }
 }
 
@@ -165,16 +142,11 @@ export function exchange(
       reject(limits.signal.reason);
       return;
     }
-    const handler = new Exchange(limits, resolve, reject);
+    const receiver = new Exchange(limits, resolve, reject);
     try {
-      dispatcher.dispatch(request, handler);
+      dispatcher.dispatch(request, receiver);
     } catch (error) {
-      // undici throws for a request that it refuses to queue, and for a pool that is closed.
-      handler.onResponseError(
-        // The handler does not read the controller of an error.
-        undefined as unknown as Dispatcher.DispatchController,
-        error instanceof Error ? error : new Error(String(error)),
-      );
+      receiver.onError(error instanceof Error ? error : new Error(String(error)));
     }
   });
 }

@@ -1,8 +1,8 @@
 /** One request when it is its turn: what `exchange` does, within an adaptive limit, which learns from how it ended. */
-import type { Dispatcher } from 'undici';
 import type { AdaptiveLimit } from './adaptivelimit.ts';
 import { isTurnedAway } from './apistatus.ts';
-import { type ExchangeLimits, exchange, type HttpAnswer, type HttpRequest, NoAnswer } from './exchange.ts';
+import { type ExchangeLimits, exchange, type HttpAnswer, NoAnswer } from './exchange.ts';
+import type { Dispatcher, HttpRequest } from './http.ts';
 
 export interface TurnLimits extends Omit<ExchangeLimits, 'timeoutMs'> {
   /** Monotonic time at which it is given up, also while it waits for its turn. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import type { Dispatcher } from 'undici';
 import { expect, it } from 'vitest';
+import type { Flow } from './http.ts';
 import { FakeClock } from './testing/fakeclock.ts';
 import { LineSplitter, WatchStream } from './watchstream.ts';
 
@@ -34,12 +34,7 @@ it('leaves empty lines out, and knows how much of a line is pending', () => {
 
 it('holds the server back while more than a thousand lines wait, and lets it go on when they are read', async () => {
   let paused = false;
-  const controller: Dispatcher.DispatchController = {
-    aborted: false,
-    get paused() {
-      return paused;
-    },
-    reason: null,
+  const flow: Flow = {
     abort: () => undefined,
     pause: () => {
       paused = true;
@@ -49,12 +44,12 @@ it('holds the server back while more than a thousand lines wait, and lets it go 
     },
   };
   const stream = new WatchStream({ clock: new FakeClock(), timeoutMs: 1000, maxLineBytes: 1000 });
-  stream.onRequestStart(controller);
-  stream.onResponseStart(controller, 200, {});
+  expect(stream.onTurn(flow)).toBe(true);
+  stream.onHead({ status: 200, retryAfter: undefined });
   const lines = (count: number): Buffer => Buffer.from('x\n'.repeat(count));
-  stream.onResponseData(controller, lines(1000));
+  stream.onData(lines(1000));
   expect(paused).toBe(false);
-  stream.onResponseData(controller, lines(1));
+  stream.onData(lines(1));
   expect(paused).toBe(true);
   for (let i = 0; i < 1000; i += 1) await stream.next();
   expect(paused).toBe(true);
@@ -70,11 +65,11 @@ it('a reader that is slow for longer than the idle time-out does not end the wat
   const abort = (): void => {
     aborts += 1;
   };
-  const controller = { aborted: false, paused: false, reason: null, abort, pause: noop, resume: noop };
+  const flow: Flow = { abort, pause: noop, resume: noop };
   const stream = new WatchStream({ clock, timeoutMs: 1000, idleTimeoutMs: 100, maxLineBytes: 1000 });
-  stream.onRequestStart(controller);
-  stream.onResponseStart(controller, 200, {});
-  stream.onResponseData(controller, Buffer.from('x\n'.repeat(1001)));
+  expect(stream.onTurn(flow)).toBe(true);
+  stream.onHead({ status: 200, retryAfter: undefined });
+  stream.onData(Buffer.from('x\n'.repeat(1001)));
   await clock.advance(1000);
   expect(aborts).toBe(0);
   for (let i = 0; i < 1001; i += 1) expect(await stream.next()).toBe('x');

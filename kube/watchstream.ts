@@ -6,9 +6,9 @@
  * - Ends without an error where the server ended the stream properly; a cut connection is `NoAnswer`.
  * - Silence (no byte for `idleTimeoutMs` while the reader waits) is `NoAnswer` too.
  */
-import type { Dispatcher } from 'undici';
 import type { Clock } from './clock.ts';
-import { type HttpAnswer, type HttpRequest, headerValue, NoAnswer } from './exchange.ts';
+import { type HttpAnswer, NoAnswer } from './exchange.ts';
+import type { AnswerHead, AnswerReceiver, Dispatcher, Flow, HttpRequest } from './http.ts';
 
 export interface WatchLimits {
   readonly clock: Clock;
@@ -60,13 +60,12 @@ export class LineSplitter {
 }
 
 /** A running watch. `start` it, then pull with `next`, and `stop` it in any case. */
-export class WatchStream implements Dispatcher.DispatchHandler {
+export class WatchStream implements AnswerReceiver {
   readonly #limits: WatchLimits;
   readonly #splitter = new LineSplitter();
   readonly #lines: string[] = [];
-  #controller: Dispatcher.DispatchController | undefined;
-  #status = 0;
-  #retryAfter: string | undefined;
+  #flow: Flow | undefined;
+  #head: AnswerHead | undefined;
   #refusal = '';
   #opened: PromiseWithResolvers<HttpAnswer | undefined> | undefined;
   #wake: (() => void) | undefined;
@@ -79,7 +78,7 @@ export class WatchStream implements Dispatcher.DispatchHandler {
   constructor(limits: WatchLimits) {
     this.#limits = limits;
     this.#cancelTimer = limits.clock.after(limits.timeoutMs, () =>
-      this.#fail(new NoAnswer(`no answer within ${limits.timeoutMs} ms`, this.#controller !== undefined)),
+      this.#fail(new NoAnswer(`no answer within ${limits.timeoutMs} ms`, this.#flow !== undefined)),
     );
     limits.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
@@ -133,7 +132,8 @@ export class WatchStream implements Dispatcher.DispatchHandler {
   #resume(): void {
     this.#paused = false;
     this.#lastByteAt = this.#limits.clock.monotonic();
-    this.#controller?.resume();
+    // Ended, the connection may be another's already.
+    if (!this.#ended) this.#flow?.resume();
   }
 
   #release(): void {
@@ -153,7 +153,7 @@ export class WatchStream implements Dispatcher.DispatchHandler {
     this.#release();
     this.#opened?.reject(reason);
     this.#notify();
-    this.#controller?.abort(reason instanceof Error ? reason : new Error('aborted', { cause: reason }));
+    this.#flow?.abort();
   }
 
   /** Arms the idle timer for what is left of the silence allowed. */
@@ -172,32 +172,25 @@ export class WatchStream implements Dispatcher.DispatchHandler {
     });
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    if (this.#failure !== undefined) {
-      controller.abort(new Error('given up before it was sent'));
-      return;
-    }
-    this.#controller = controller;
+  onTurn(flow: Flow): boolean {
+    if (this.#failure !== undefined) return false;
+    this.#flow = flow;
+    return true;
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Record<string, string | string[] | undefined>,
-  ): void {
-    this.#status = status;
-    this.#retryAfter = headerValue(headers, 'retry-after');
-    if (status !== 200) return;
+  onHead(head: AnswerHead): void {
+    this.#head = head;
+    if (head.status !== 200) return;
     this.#cancelTimer();
     this.#lastByteAt = this.#limits.clock.monotonic();
     this.#armIdle();
     this.#opened?.resolve(undefined);
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onData(chunk: Buffer): void {
     if (this.#failure !== undefined) return;
     this.#lastByteAt = this.#limits.clock.monotonic();
-    if (this.#status !== 200) {
+    if (this.#head?.status !== 200) {
       this.#refusal += chunk.toString('utf8');
       if (this.#refusal.length > this.#limits.maxLineBytes) this.stop();
       return;
@@ -209,24 +202,21 @@ export class WatchStream implements Dispatcher.DispatchHandler {
     }
     if (this.#lines.length > HIGH_WATER && !this.#paused) {
       this.#paused = true;
-      controller.pause();
+      this.#flow?.pause();
     }
     if (this.#lines.length > 0) this.#notify();
   }
 
-  onResponseEnd(): void {
-    if (this.#failure !== undefined) return;
+  onEnd(): void {
+    const head = this.#head;
+    if (head === undefined || this.#failure !== undefined) return;
     this.#ended = true;
     this.#release();
-    this.#opened?.resolve(
-      this.#status === 200
-        ? undefined
-        : { status: this.#status, retryAfter: this.#retryAfter, body: this.#refusal },
-    );
+    this.#opened?.resolve(head.status === 200 ? undefined : { ...head, body: this.#refusal });
     this.#notify();
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#fail(new NoAnswer(error.message, this.#controller !== undefined, error));
+  onError(error: Error): void {
+    this.#fail(new NoAnswer(error.message, this.#flow !== undefined, error));
   }
 }

@@ -1,8 +1,8 @@
 /**
  * Loaded before the built agent (`node --import`): ends the process with SIGKILL at one named step.
  *
- * - The product knows nothing of it. Steps are seen from outside: what the agent writes to its journal, the stages of
- *   its requests as undici publishes them (diagnostics_channel), and those of its socket as Node does.
+ * - The product knows nothing of it. Steps are seen from outside: what the agent writes to its journal, and what goes over
+ *   its sockets.
  * - The directory `<state-dir>-faults` tells it what to do: `step` has the step at which to die, `trace` gets a line
  *   for each step that is reached, and `hit` the step at which the process died.
  * - SIGKILL to oneself is delivered before the next statement: nothing of the agent runs after a hit.
@@ -14,11 +14,9 @@
  *   `create|patch|delete: sent`                   all of it is in the kernel, and no answer has been read
  *   `create|patch|delete: answered`               the whole answer has been read, and nothing was done about it
  */
-import { subscribe } from 'node:diagnostics_channel';
 import fs from 'node:fs';
-import type { IncomingMessage } from 'node:http';
 import { syncBuiltinESMExports } from 'node:module';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 
 const stateDir = process.argv.find((arg) => arg.startsWith('--state-dir='))?.slice('--state-dir='.length);
 if (stateDir === undefined) throw new Error('killer.ts needs an agent with --state-dir=<directory>');
@@ -68,28 +66,12 @@ syncBuiltinESMExports();
 
 const VERBS: Readonly<Record<string, string>> = { POST: 'create', PATCH: 'patch', DELETE: 'delete' };
 
-/** What undici publishes about a request, the part that is used here. */
-interface RequestMessage {
-  readonly request: { readonly method: string; readonly path: string };
-  /** With `undici:client:sendHeaders`. */
-  readonly socket?: Socket;
+/** The verb of a write to a reservation; undefined for anything else that is written. */
+function verbOf(chunk: unknown): string | undefined {
+  const method =
+    typeof chunk === 'string' ? /^(\w+) \S*\/ipreservations\S* HTTP/.exec(chunk)?.[1] : undefined;
+  return method === undefined ? undefined : VERBS[method];
 }
-
-/** The verb of a write to a reservation; undefined for any other request. */
-function verbOf({ request }: RequestMessage): string | undefined {
-  return request.path.includes('/ipreservations') ? VERBS[request.method] : undefined;
-}
-
-function onRequest(stage: string, handle: (verb: string, message: RequestMessage) => void): void {
-  subscribe(`undici:${stage}`, (message) => {
-    // Documented with undici's diagnostics channels.
-    const about = message as RequestMessage;
-    const verb = verbOf(about);
-    if (verb !== undefined) handle(verb, about);
-  });
-}
-
-const sockets = new WeakMap<object, Socket>();
 
 /** Calls `then` as soon as the kernel has all that was written to the socket. */
 function whenFlushed(socket: Socket, then: () => void): void {
@@ -97,40 +79,68 @@ function whenFlushed(socket: Socket, then: () => void): void {
   else setImmediate(() => whenFlushed(socket, then));
 }
 
-onRequest('request:create', (verb) => reach(`${verb}: before`));
-onRequest('client:sendHeaders', (_verb, { request, socket }) => {
-  if (socket !== undefined) sockets.set(request, socket);
-});
-onRequest('request:bodySent', (verb, { request }) => {
-  const socket = sockets.get(request);
-  if (socket === undefined) throw new Error('undici did not say which socket it writes to');
+/** `then` under the arming of now only: what comes after another one is no step of it. */
+function underThisArming(then: () => void): () => void {
   const arming = read('step');
-  // undici corks the socket while it writes: the data leave it when that is over. An answer may be faster, and the next
-  // arming with it.
-  setImmediate(() =>
-    whenFlushed(socket, () => {
-      if (read('step') === arming) reach(`${verb}: sent`);
-    }),
-  );
-});
-onRequest('request:trailers', (verb) => reach(`${verb}: answered`));
-
-/** Under which arming each CNI request came: the reply to one from before it is no step of this one. */
-const received = new WeakMap<IncomingMessage, string>();
-
-function onServer(stage: string, handle: (request: IncomingMessage) => void): void {
-  subscribe(`http.server.${stage}`, (message) => {
-    // Documented with Node's diagnostics channels.
-    const { request } = message as { readonly request: IncomingMessage };
-    if (request.method === 'POST') handle(request);
-  });
+  return () => {
+    if (read('step') === arming) then();
+  };
 }
 
-onServer('request.start', (request) => {
-  const arming = read('step');
-  if (arming !== undefined) received.set(request, arming);
-  reach('request: received');
-});
-onServer('response.finish', (request) => {
-  if (received.get(request) === read('step')) reach('reply: sent');
-});
+/** The answer to a write that is under way on a connection, as far as it has come. */
+const answers = new WeakMap<Socket, { readonly verb: string; text: string }>();
+/** Connections of CNI requests, with what is to be done when the reply has left. */
+const replies = new WeakMap<Socket, () => void>();
+
+/** Whether the text is an answer with all of its body: the API server gives short ones a length, and cuts long ones in chunks. */
+function isWhole(text: string): boolean {
+  const end = text.indexOf('\r\n\r\n');
+  if (end === -1) return false;
+  const length = /\r\ncontent-length: *(\d+)/i.exec(text.slice(0, end))?.[1];
+  return length === undefined ? text.endsWith('\r\n0\r\n\r\n') : text.length >= end + 4 + Number(length);
+}
+
+// oxlint-disable-next-line typescript/unbound-method -- called with their `this` below
+const { write, emit } = Socket.prototype;
+
+Socket.prototype.write = function (this: Socket, ...args: Parameters<typeof write>): boolean {
+  const verb = verbOf(args[0]);
+  if (verb !== undefined) {
+    reach(`${verb}: before`);
+    answers.set(this, { verb, text: '' });
+  }
+  const replied = replies.get(this);
+  replies.delete(this);
+  const isRoom = Reflect.apply(write, this, args);
+  // An answer may be faster, and the next arming with it.
+  if (verb !== undefined) {
+    const sent = underThisArming(() => reach(`${verb}: sent`));
+    setImmediate(() => whenFlushed(this, sent));
+  }
+  if (replied !== undefined) setImmediate(() => whenFlushed(this, replied));
+  return isRoom;
+  // The overloads of write are one function.
+} as typeof write;
+
+Socket.prototype.emit = function (this: Socket, ...args: Parameters<typeof emit>): boolean {
+  const [event, chunk] = args as unknown[];
+  if (event === 'data' && Buffer.isBuffer(chunk)) {
+    const text = chunk.toString('latin1');
+    const answer = answers.get(this);
+    if (answer !== undefined) {
+      answer.text += text;
+      if (isWhole(answer.text)) {
+        answers.delete(this);
+        reach(`${answer.verb}: answered`);
+      }
+    } else if (text.startsWith('POST /v1/cni ')) {
+      replies.set(
+        this,
+        underThisArming(() => reach('reply: sent')),
+      );
+      reach('request: received');
+    }
+  }
+  return Reflect.apply(emit, this, args);
+  // Typed by event, where any is passed through here.
+} as typeof emit;
