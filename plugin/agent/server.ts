@@ -7,7 +7,13 @@
  * - `close` answers what was begun.
  */
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
 import { pause } from '../../kube/abort.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
@@ -15,6 +21,7 @@ import { type ProbeOptions, probeRoutes } from '../../process/httpserver.ts';
 import { CNI_ENDPOINT, type CniAnswer, type CniRequest, MAX_REQUEST_BYTES } from '../protocol.ts';
 import { cniRequestSchema } from './deletes.ts';
 import { bindSocket, isStillThere, prepareSocket, type SocketFile } from './socketfile.ts';
+import { takeWholeRequests } from './wholerequest.ts';
 
 /** Milliseconds in which a request must be whole: a binary sends it at once. */
 const REQUEST_TIMEOUT_MS = 10_000;
@@ -83,15 +90,7 @@ class Bodies {
   }
 }
 
-async function answerCni(
-  request: IncomingMessage,
-  bodies: Bodies,
-  handle: ServerOptions['handle'],
-): Promise<HttpAnswer> {
-  const body = await bodies.read(request);
-  if (typeof body !== 'string') {
-    return body;
-  }
+async function answerCni(body: string, handle: ServerOptions['handle']): Promise<HttpAnswer> {
   let raw: unknown;
   try {
     raw = JSON.parse(body);
@@ -106,31 +105,38 @@ async function answerCni(
   return { status: 200, contentType: 'application/json', body: JSON.stringify(answer) };
 }
 
-/**
- * Listens until closed.
- * @throws Error if the socket cannot be made, or its directory is not safe; it names the path
- */
-export async function serveSocket(options: ServerOptions): Promise<AgentServer> {
-  const {
-    socket,
-    handle,
-    log,
-    clock,
-    requestTimeoutMs = REQUEST_TIMEOUT_MS,
-    patienceMs = PATIENCE_MS,
-  } = options;
+/** As it goes over the wire; the connection ends with it. */
+function wireText({ status, contentType, body }: HttpAnswer): string {
+  const reason = STATUS_CODES[status] ?? '';
+  return `HTTP/1.1 ${status} ${reason}\r\ncontent-type: ${contentType}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`;
+}
+
+/** Answers CNI requests and what the agent shows; does not listen yet. */
+function newServer({
+  handle,
+  log,
+  clock,
+  probes,
+  requestTimeoutMs = REQUEST_TIMEOUT_MS,
+}: ServerOptions): Server {
   const bodies = new Bodies();
-  const routes = probeRoutes(options.probes);
+  const routes = probeRoutes(probes);
   const respond = async (request: IncomingMessage): Promise<HttpAnswer> => {
     const url = URL.parse(request.url ?? '/', 'http://agent');
     const route = url === null ? undefined : routes.get(url.pathname);
     if (url?.pathname === CNI_ENDPOINT) {
-      return request.method === 'POST' ? await answerCni(request, bodies, handle) : text(405, 'use POST');
+      if (request.method !== 'POST') return text(405, 'use POST');
+      const body = await bodies.read(request);
+      return typeof body === 'string' ? await answerCni(body, handle) : body;
     }
     if (url === null || route === undefined) {
       return text(404, `not found: the paths are ${[CNI_ENDPOINT, ...routes.keys()].join(' ')}`);
     }
     return request.method === 'GET' ? await route(url) : text(405, 'use GET');
+  };
+  const failed = (error: unknown, path: string | undefined): HttpAnswer => {
+    log.error({ error, path }, 'a request of the socket failed');
+    return text(500, 'internal error');
   };
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     let answer: HttpAnswer;
@@ -142,8 +148,7 @@ export async function serveSocket(options: ServerOptions): Promise<AgentServer> 
         log.debug({ error }, 'a client of the socket was gone before its request was whole');
         return;
       }
-      log.error({ error, path: request.url }, 'a request of the socket failed');
-      answer = text(500, 'internal error');
+      answer = failed(error, request.url);
     }
     const body = Buffer.from(answer.body);
     response.writeHead(answer.status, {
@@ -154,26 +159,43 @@ export async function serveSocket(options: ServerOptions): Promise<AgentServer> 
     });
     response.end(body);
   };
-  const newServer = (): Server => {
-    const limits = {
-      requestTimeout: requestTimeoutMs,
-      headersTimeout: requestTimeoutMs,
-      connectionsCheckingInterval: requestTimeoutMs / 5,
-    };
-    return createServer(limits, (request, response) => {
-      serve(request, response).catch((error: unknown) => {
-        log.warn({ error }, 'an answer could not be sent');
-        response.destroy();
-      });
-    });
+  const limits = {
+    requestTimeout: requestTimeoutMs,
+    headersTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: requestTimeoutMs / 5,
   };
+  const made = createServer(limits, (request, response) => {
+    serve(request, response).catch((error: unknown) => {
+      log.warn({ error }, 'an answer could not be sent');
+      response.destroy();
+    });
+  });
+  takeWholeRequests(made, {
+    clock,
+    timeoutMs: requestTimeoutMs,
+    answer: (body, reply) => {
+      answerCni(body, handle)
+        .catch((error: unknown) => failed(error, CNI_ENDPOINT))
+        .then((answer) => reply(wireText(answer)))
+        .catch((error: unknown) => log.warn({ error }, 'an answer could not be sent'));
+    },
+  });
+  return made;
+}
+
+/**
+ * Listens until closed.
+ * @throws Error if the socket cannot be made, or its directory is not safe; it names the path
+ */
+export async function serveSocket(options: ServerOptions): Promise<AgentServer> {
+  const { socket, log, clock, patienceMs = PATIENCE_MS } = options;
   const listen = async (): Promise<SocketFile> => {
     const bound = await bindSocket(server, socket);
     server.on('error', (error) => log.error({ error }, 'the socket has an error'));
     return bound;
   };
 
-  let server = newServer();
+  let server = newServer(options);
   await prepareSocket(socket, clock, patienceMs);
   let file = await listen();
   /** Servers whose file is gone and which still answer what they began. */
@@ -184,7 +206,7 @@ export async function serveSocket(options: ServerOptions): Promise<AgentServer> 
     await prepareSocket(socket, clock, 0);
     const old = closeServer(server).finally(() => ending.delete(old));
     ending.add(old);
-    server = newServer();
+    server = newServer(options);
     file = await listen();
   };
   const guard = async (): Promise<void> => {
