@@ -5,6 +5,7 @@ import {
   type AttachmentOwner,
   hasClaim,
   type Intent,
+  intentEntriesOf,
   intentKey,
   interfaceKey,
   type JournalRecord,
@@ -13,7 +14,7 @@ import {
 
 /** The intents of this attachment that are not resolved. */
 export function intentsOf(state: State, key: string): Intent[] {
-  return [...state.intents.values()].filter((intent) => attachmentKey(intent.owner) === key);
+  return Array.from(intentEntriesOf(state, key), ([, intent]) => intent);
 }
 
 /** The names of the reservations of which some write of this attachment may still happen. */

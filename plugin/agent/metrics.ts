@@ -17,6 +17,9 @@ export class AgentMetrics {
   readonly #conflicts: Counter;
   readonly #addressConflicts: Counter;
   readonly #lastSync: Gauge;
+  /** Counters and histograms with their labels: to look one up by labels costs more than to count. */
+  readonly #counters = new Map<string, Counter.Internal>();
+  readonly #observers = new Map<string, Histogram.Internal<'command'>>();
   /** Replaced when there are pools to read. */
   #hintAges: () => Iterable<[pool: string, seconds: number]> = () => [];
 
@@ -92,12 +95,32 @@ export class AgentMetrics {
   }
 
   answered(command: string, code: number, seconds: number): void {
-    this.#requests.inc({ command, code: String(code) });
-    this.#seconds.observe({ command }, seconds);
+    this.#child(`requests ${command} ${code}`, () => this.#requests.labels(command, String(code))).inc();
+    this.#observer(command).observe(seconds);
   }
 
-  apiRequest(request: RequestInfo): void {
-    this.#apiRequests.inc({ verb: request.verb, resource: request.resource, code: String(request.code) });
+  apiRequest({ verb, resource, code }: RequestInfo): void {
+    this.#child(`${verb} ${resource} ${code}`, () =>
+      this.#apiRequests.labels(verb, resource, String(code)),
+    ).inc();
+  }
+
+  #child(key: string, make: () => Counter.Internal): Counter.Internal {
+    let child = this.#counters.get(key);
+    if (child === undefined) {
+      child = make();
+      this.#counters.set(key, child);
+    }
+    return child;
+  }
+
+  #observer(command: string): Histogram.Internal<'command'> {
+    let observer = this.#observers.get(command);
+    if (observer === undefined) {
+      observer = this.#seconds.labels(command);
+      this.#observers.set(command, observer);
+    }
+    return observer;
   }
 
   conflict(): void {

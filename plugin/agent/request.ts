@@ -189,6 +189,27 @@ function refuseRanges(runtimeConfig: object): void {
 }
 
 /**
+ * What the same text was found to say before: a network's configuration comes anew with each of its pods. Bounded in both
+ * directions; the oldest makes room.
+ */
+const known = new Map<string, NetworkConfig>();
+const MOST_KNOWN = 32;
+const LONGEST_KNOWN = 8 * 1024;
+
+/** `parseConfig` of an ADD, which must not find what was said of another verb. */
+function parseAddConfig(source: string): NetworkConfig {
+  const before = known.get(source);
+  if (before !== undefined) return before;
+  const config = parseConfig(source, 'ADD');
+  if (source.length <= LONGEST_KNOWN) {
+    const [oldest] = known.keys();
+    if (known.size >= MOST_KNOWN && oldest !== undefined) known.delete(oldest);
+    known.set(source, config);
+  }
+  return config;
+}
+
+/**
  * Reads the network configuration from a request's text. Of a DEL's, only the version is looked at.
  * @throws CniError 6 if it is not a JSON object, 1 for a cniVersion that Berth does not speak or that does not have the
  *   command, 2 for a capability that Berth does not have, 7 for a key of `ipam` that is unknown, a value of the wrong
@@ -280,7 +301,8 @@ function argsOfRelease(source: string): string {
  * @throws CniError 1, 2, 4, 6 or 7 (CNI spec, "Error").
  */
 export function parseRequest(request: CniRequest): ParsedRequest {
-  const config = parseConfig(request.config, request.command);
+  const config =
+    request.command === 'ADD' ? parseAddConfig(request.config) : parseConfig(request.config, request.command);
   const argsText = request.env['CNI_ARGS'] ?? '';
   const args = parseCniArgs(request.command === 'DEL' ? argsOfRelease(argsText) : argsText);
   return {

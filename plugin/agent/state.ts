@@ -152,9 +152,18 @@ export function intentKey(owner: AttachmentOwner, name: string): string {
   return `${attachmentKey(owner)} ${name}`;
 }
 
+/** The intents of the attachment that are not resolved, by their keys. */
+export function* intentEntriesOf(state: State, key: string): Generator<[id: string, intent: Intent]> {
+  // Each ADD asks this several times, of the intents of all that are under way: nothing is made for those of others.
+  const start = `${key} `;
+  for (const entry of state.intents) {
+    if (entry[0].startsWith(start)) yield entry;
+  }
+}
+
 function dropIntents(state: State, key: string, except: readonly string[]): void {
-  for (const [id, intent] of state.intents) {
-    if (attachmentKey(intent.owner) === key && !except.includes(intent.name)) {
+  for (const [id, intent] of intentEntriesOf(state, key)) {
+    if (!except.includes(intent.name)) {
       state.intents.delete(id);
     }
   }
