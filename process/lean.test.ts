@@ -43,7 +43,7 @@ function run(environment: Record<string, string>): { seen: Seen; starts: number 
 test('the program runs with the small settings, with its own arguments, after one more start', () => {
   const { seen, starts } = run({});
   expect(starts).toBe(2);
-  expect(seen.execArgv).toContain('--max-semi-space-size=2');
+  expect(seen.execArgv).toContain('--max-semi-space-size=8');
   expect(seen.arenas).toBe('1');
   expect(seen.argv).toEqual(['--a', 'b c']);
 });
