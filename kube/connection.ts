@@ -125,8 +125,6 @@ export class Connection {
   #closed = false;
   /** Every pool that still has something to end. */
   readonly #pools = new Set<ConnectionPool>();
-  /** Those of the session. */
-  #current: readonly ConnectionPool[] = [];
 
   /** @throws Error that says what is wrong with the kubeconfig, or that there is none. */
   constructor(options: ConnectionOptions) {
@@ -174,11 +172,12 @@ export class Connection {
     if (known !== undefined && isDeepStrictEqual(tls, this.#tls)) {
       this.#session = { ...known, headers };
     } else {
-      for (const pool of this.#current) this.#retire(pool);
-      const calls = this.#open(tls, this.#options.connections);
-      const watches = this.#open(tls, undefined);
-      this.#current = [calls, watches];
-      this.#session = { calls, watches, headers };
+      for (const pool of this.#pools) this.#retire(pool);
+      this.#session = {
+        calls: this.#open(tls, this.#options.connections),
+        watches: this.#open(tls, undefined),
+        headers,
+      };
       this.#tls = tls;
     }
     this.#readAt = this.#options.clock.monotonic();

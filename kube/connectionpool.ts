@@ -11,6 +11,7 @@ import type { ConnectionOptions } from 'node:tls';
 import { AnswerReader } from './answerreader.ts';
 import type { Clock } from './clock.ts';
 import { Dialer } from './dial.ts';
+import { asError } from './errors.ts';
 import type { AnswerReceiver, Dispatcher, Flow, HttpRequest } from './http.ts';
 
 export interface PoolOptions {
@@ -34,10 +35,6 @@ const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/;
 
 /** Why a request that is running or waiting fails when everything is closed. */
 const closedError = (): Error => new Error('the connections are closed');
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
-}
 
 class PooledConnection implements Flow {
   readonly #socket: Socket;
@@ -170,12 +167,12 @@ export class ConnectionPool implements Dispatcher {
   /** @throws Error for a pool that is closed, and for a path or a header that cannot be sent */
   dispatch(request: HttpRequest, receiver: AnswerReceiver): void {
     if (this.#isClosed) throw closedError();
-    const waiting = { text: this.#textOf(request), receiver };
+    const text = this.#textOf(request);
+    // Before it waits: for each that waits while an old one is closed another would be made. And while one rests nobody else waits.
     const connection = this.#takeResting();
-    if (connection === undefined) {
-      this.#waiting.push(waiting);
-      this.#dialAsNeeded();
-    } else this.#use(connection, waiting);
+    this.#waiting.push({ text, receiver });
+    if (connection === undefined) this.#dialAsNeeded();
+    else this.#free(connection);
   }
 
   /** Takes no new requests. Resolves when those taken before have ended and all connections are closed. */
@@ -233,15 +230,10 @@ export class ConnectionPool implements Dispatcher {
     return undefined;
   }
 
-  #use(connection: PooledConnection, waiting: Waiting): void {
-    // Before it is sent: it may fail at once.
-    this.#busy.add(connection);
-    if (!connection.send(waiting)) this.#free(connection);
-  }
-
   /** Gives the connection to whoever waits, or lets it rest. */
   #free(connection: PooledConnection): void {
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
+      // Before it is sent: it may fail at once.
       this.#busy.add(connection);
       if (connection.send(next)) return;
     }

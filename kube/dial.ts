@@ -7,6 +7,7 @@
 import { isIP, type Socket, connect as tcpConnect } from 'node:net';
 import { type ConnectionOptions, connect as tlsConnect } from 'node:tls';
 import type { Clock } from './clock.ts';
+import { asError } from './errors.ts';
 
 export interface DialOptions {
   readonly origin: URL;
@@ -39,10 +40,6 @@ function endpoint(url: URL): { host: string; port: number } {
 /** What TLS asks the server to be (RFC 6066, section 3: a name, not an address). */
 function serverName(host: string): string {
   return isIP(host) === 0 ? host : '';
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error));
 }
 
 /** One that was refused at several addresses has no message of its own. */

@@ -74,3 +74,8 @@ export function isApiError(error: unknown, ...kinds: readonly ApiErrorKind[]): e
 export function retryAfterOf(error: unknown): number {
   return isApiError(error, 'Throttled') ? (error.retryAfterMs ?? 0) : 0;
 }
+
+/** What was thrown, as an Error. */
+export function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}

@@ -7,6 +7,7 @@
  */
 import { StringDecoder } from 'node:string_decoder';
 import type { Clock } from './clock.ts';
+import { asError } from './errors.ts';
 import type { AnswerHead, AnswerReceiver, Dispatcher, Flow, HttpRequest } from './http.ts';
 
 export interface HttpAnswer extends AnswerHead {
@@ -146,7 +147,7 @@ export function exchange(
     try {
       dispatcher.dispatch(request, receiver);
     } catch (error) {
-      receiver.onError(error instanceof Error ? error : new Error(String(error)));
+      receiver.onError(asError(error));
     }
   });
 }

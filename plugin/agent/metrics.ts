@@ -9,6 +9,15 @@ export interface AgentGauges {
   journalPending(): number;
 }
 
+/** What the map has for the key; made when it is asked for first. */
+function remembered<V>(map: Map<string, V>, key: string, make: () => V): V {
+  const known = map.get(key);
+  if (known !== undefined) return known;
+  const made = make();
+  map.set(key, made);
+  return made;
+}
+
 export class AgentMetrics {
   readonly registry: Registry = new Registry();
   readonly #requests: Counter<'command' | 'code'>;
@@ -95,32 +104,14 @@ export class AgentMetrics {
   }
 
   answered(command: string, code: number, seconds: number): void {
-    this.#child(`requests ${command} ${code}`, () => this.#requests.labels(command, String(code))).inc();
-    this.#observer(command).observe(seconds);
+    const counted = `requests ${command} ${code}`;
+    remembered(this.#counters, counted, () => this.#requests.labels(command, String(code))).inc();
+    remembered(this.#observers, command, () => this.#seconds.labels(command)).observe(seconds);
   }
 
   apiRequest({ verb, resource, code }: RequestInfo): void {
-    this.#child(`${verb} ${resource} ${code}`, () =>
-      this.#apiRequests.labels(verb, resource, String(code)),
-    ).inc();
-  }
-
-  #child(key: string, make: () => Counter.Internal): Counter.Internal {
-    let child = this.#counters.get(key);
-    if (child === undefined) {
-      child = make();
-      this.#counters.set(key, child);
-    }
-    return child;
-  }
-
-  #observer(command: string): Histogram.Internal<'command'> {
-    let observer = this.#observers.get(command);
-    if (observer === undefined) {
-      observer = this.#seconds.labels(command);
-      this.#observers.set(command, observer);
-    }
-    return observer;
+    const counted = `${verb} ${resource} ${code}`;
+    remembered(this.#counters, counted, () => this.#apiRequests.labels(verb, resource, String(code))).inc();
   }
 
   conflict(): void {

@@ -1,5 +1,5 @@
 /**
- * The request that the binary sends, answered without Node's HTTP server, which costs more than all else of an ADD.
+ * The request that the binary sends, answered without Node's HTTP server, which costs a fifth of an ADD's CPU (ADR 0027).
  *
  * - It comes in one piece, on a connection of its own, which its answer closes.
  * - Whatever is otherwise goes to the HTTP server as if nobody had looked at it: another path, a request in pieces or in
