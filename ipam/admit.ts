@@ -60,6 +60,7 @@ function refusal(
   what: string,
   object: { readonly labels: Labels } | undefined,
 ): Refusal | undefined {
+  if (selector === undefined) return undefined;
   const wanted = formatSelector(selector);
   if (wanted === '' || (object !== undefined && matchesSelector(selector, object.labels))) return undefined;
   const objection = object === undefined ? `there is no ${what}` : `the ${what}'s labels do not match`;

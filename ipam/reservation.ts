@@ -194,9 +194,16 @@ export function cooldownOver(
   return spec.state === 'Released' && now - firstSeen >= cooldownMs;
 }
 
+/** The second that was asked for last, and its text: many ADDs and DELs lie in the same one. */
+let formatted = { second: Number.NaN, text: '' };
+
 /** `spec.since` of a moment in milliseconds since the Unix epoch: UTC, the second it lies in. */
 export function formatSince(ms: number): string {
-  return `${new Date(Math.floor(ms / 1000) * 1000).toISOString().slice(0, 19)}Z`;
+  const second = Math.floor(ms / 1000);
+  if (formatted.second !== second) {
+    formatted = { second, text: `${new Date(second * 1000).toISOString().slice(0, 19)}Z` };
+  }
+  return formatted.text;
 }
 
 /** Milliseconds since the Unix epoch of `spec.since`; undefined if it is absent or no time. */

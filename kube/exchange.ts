@@ -121,7 +121,7 @@ class Exchange implements AnswerReceiver {
     if (head === undefined || !this.#settle()) return;
     const body =
       this.#decoder === undefined ? (this.#first?.toString('utf8') ?? '') : this.#body + this.#decoder.end();
-    this.#resolve({ ...head, body });
+    this.#resolve({ status: head.status, retryAfter: head.retryAfter, body });
   }
 
   onError(error: Error): void {

@@ -18,6 +18,19 @@ export interface CniRequest {
   config: string;
 }
 
+/** The same value if it is a request, whatever else it has; undefined if it is none. */
+export function requestOf(value: unknown): CniRequest | undefined {
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { command, env, config }: { command?: unknown; env?: unknown; config?: unknown } = value;
+  if (typeof command !== 'string' || typeof config !== 'string') return undefined;
+  return isTextMap(env) ? { command, env, config } : undefined;
+}
+
+function isTextMap(value: unknown): value is Record<string, string> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
+  return Object.values(value).every((each) => typeof each === 'string');
+}
+
 /** What the binary prints and exits with. */
 export interface CniAnswer {
   /** 0 is success; an error is 1 (CNI spec, "Errors": non-zero). */
@@ -110,6 +123,7 @@ export function environmentProblem(env: Readonly<Record<string, string | undefin
 }
 
 function utf8Length(text: string): number {
+  if (/^[!-~]*$/.test(text)) return text.length;
   return encodeURIComponent(text.toWellFormed()).replace(/%../g, '-').length;
 }
 

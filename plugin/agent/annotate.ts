@@ -175,14 +175,16 @@ export function watched(journal: Journal, look: (namespace: string, name: string
 
 /** The attachments with an annotation that the record brings or ends. */
 function concerned({ attachments }: State, record: JournalRecord): Attachment[] {
-  const named = record.t === 'bound' ? [record.attachment, attachments.get(record.replaces ?? '')] : [];
-  const ended = record.t === 'release' || record.t === 'dropped' ? [attachments.get(record.key)] : [];
-  return [...named, ...ended].filter((each) => each !== undefined).filter(mayBeShown);
+  if (record.t === 'bound') {
+    return [record.attachment, attachments.get(record.replaces ?? '')].filter(mayBeShown);
+  }
+  const isEnd = record.t === 'release' || record.t === 'dropped';
+  return isEnd ? [attachments.get(record.key)].filter(mayBeShown) : [];
 }
 
 /** What was adopted from the API has neither an answer nor a word on whether it is to be shown. */
-function mayBeShown({ annotate, result }: Attachment): boolean {
-  return annotate === true || result === undefined;
+function mayBeShown(attachment: Attachment | undefined): attachment is Attachment {
+  return attachment !== undefined && (attachment.annotate === true || attachment.result === undefined);
 }
 
 /**

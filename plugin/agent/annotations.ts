@@ -70,6 +70,7 @@ export function annotationFor(
   cniNetwork: string,
 ): Said {
   const trimmed = value?.trim() ?? '';
+  if (trimmed === '') return { from, items: undefined };
   if (/^["[]/.test(trimmed)) {
     throw malformed(from, 'JSON that is no object');
   }

@@ -9,17 +9,38 @@ export interface Given {
   readonly pool: Pool;
 }
 
+type Settings = Pick<NeutralResult, 'routes' | 'dns'>;
+
+function settingsOf(pools: readonly Pool[]): Settings {
+  return {
+    routes: mergeRoutes(pools.map((p) => p.routes)),
+    dns: mergeDns(pools.flatMap((p) => p.dns ?? [])),
+  };
+}
+
+/** Those of one pool alone: the same for nearly every address that it gives, which all share them. */
+const known = new WeakMap<Pool, Settings>();
+
+function settingsOfOne(pool: Pool): Settings {
+  const before = known.get(pool);
+  if (before !== undefined) return before;
+  const made = settingsOf([pool]);
+  known.set(pool, made);
+  return made;
+}
+
 /** Addresses in this order; routes and DNS of their pools in the order of first use. */
 export function resultOf(given: readonly Given[]): NeutralResult {
   const pools = [...new Set(given.map((g) => g.pool))];
+  const [first, ...others] = pools;
+  const settings = first !== undefined && others.length === 0 ? settingsOfOne(first) : settingsOf(pools);
   return {
     ips: given.map(({ address, pool }) => ({
       family: address.family,
       address: `${formatAddress(address)}/${pool.subnet.prefixLength}`,
       ...(pool.gateway !== undefined && { gateway: formatAddress(pool.gateway) }),
     })),
-    routes: mergeRoutes(pools.map((p) => p.routes)),
-    dns: mergeDns(pools.flatMap((p) => p.dns ?? [])),
+    ...settings,
   };
 }
 

@@ -8,15 +8,15 @@
  */
 import * as fs from 'node:fs';
 import * as path from 'node:path';
-import * as z from 'zod';
 import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
 import {
   BINARY_DEADLINE_MS,
-  type CniRequest,
   deletesDir,
+  ErrorCode,
   MAX_REQUEST_BYTES,
   parseDeleteEntryName,
+  requestOf,
 } from '../protocol.ts';
 import { CniError } from './errors.ts';
 import { NotPlainError, readPlain } from './plainfile.ts';
@@ -24,16 +24,6 @@ import { type AttachmentId, attachmentKey, parseAttachment } from './request.ts'
 
 /** Milliseconds between looks at the directory, should the file system's own notice be lost. */
 const LOOK_EVERY_MS = 2_000;
-
-export const cniRequestSchema: z.ZodObject<{
-  command: z.ZodString;
-  env: z.ZodRecord<z.ZodString, z.ZodString>;
-  config: z.ZodString;
-}> = z.object({
-  command: z.string(),
-  env: z.record(z.string(), z.string()),
-  config: z.string(),
-} satisfies Record<keyof CniRequest, z.ZodType>);
 
 /** Calls `onChange` for changes in the directory until closed. */
 export type WatchDirectory = (directory: string, onChange: () => void) => Pick<fs.FSWatcher, 'on' | 'close'>;
@@ -53,10 +43,17 @@ export interface DeletesOptions {
 /**
  * The attachment of a queued DEL. Its configuration does not matter: what was given is in the journal, and a DEL that
  * was acknowledged must not fail for a key that today's version does not know.
- * @throws SyntaxError, ZodError or CniError for a file that is none
+ * @throws SyntaxError or CniError for a file that is none
  */
 function parseEntry(text: string): AttachmentId {
-  return parseAttachment(cniRequestSchema.extend({ command: z.literal('DEL') }).parse(JSON.parse(text)));
+  const request = requestOf(JSON.parse(text));
+  if (request?.command !== 'DEL') {
+    throw new CniError(
+      ErrorCode.decodingFailure,
+      'it is not {"command": "DEL", "env": {…}, "config": "…"}, as the binary writes it',
+    );
+  }
+  return parseAttachment(request);
 }
 
 export class DeleteQueue {
@@ -137,7 +134,7 @@ export class DeleteQueue {
     try {
       id = parseEntry(readPlain(file, MAX_REQUEST_BYTES).toString('utf8'));
     } catch (error) {
-      const isNone = [CniError, SyntaxError, z.ZodError, NotPlainError].some((kind) => error instanceof kind);
+      const isNone = [CniError, SyntaxError, NotPlainError].some((kind) => error instanceof kind);
       if (!isNone) {
         throw error;
       }

@@ -5,7 +5,6 @@ import {
   type AttachmentOwner,
   hasClaim,
   type Intent,
-  intentEntriesOf,
   intentKey,
   interfaceKey,
   type JournalRecord,
@@ -14,7 +13,7 @@ import {
 
 /** The intents of this attachment that are not resolved. */
 export function intentsOf(state: State, key: string): Intent[] {
-  return Array.from(intentEntriesOf(state, key), ([, intent]) => intent);
+  return Array.from(state.intentKeys.get(key) ?? []).flatMap((id) => state.intents.get(id) ?? []);
 }
 
 /** The names of the reservations of which some write of this attachment may still happen. */

@@ -62,11 +62,14 @@ export function planAdd(request: ParsedRequest, around: Around): Plan {
   const wishes = wishesOf(request, pod);
   const selection = selectPools(sources, pools, subject, network);
   // Not the groups: they lack the pools that are only not Ready yet.
-  const candidates =
+  const candidates = (): PoolEntry[] =>
     source === undefined
       ? poolsOfNetwork(pools.values(), network ?? DEFAULT_NETWORK)
       : [...new Set(source.pools)].flatMap((name) => pools.get(name) ?? []);
-  const placement = placeWishes(wishes, staticPools(candidates, subject, network));
+  const placement: Placement =
+    wishes.length === 0
+      ? { placed: [], failures: [] }
+      : placeWishes(wishes, staticPools(candidates(), subject, network));
   const dynamic = unservedGroups(selection.groups, wishes);
   assertRepresentable(request.config.cniVersion, [
     ...wishes.map((w) => w.address.family),

@@ -18,8 +18,7 @@ import { pause } from '../../kube/abort.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { Log } from '../../kube/log.ts';
 import { type ProbeOptions, probeRoutes } from '../../process/httpserver.ts';
-import { CNI_ENDPOINT, type CniAnswer, type CniRequest, MAX_REQUEST_BYTES } from '../protocol.ts';
-import { cniRequestSchema } from './deletes.ts';
+import { CNI_ENDPOINT, type CniAnswer, type CniRequest, MAX_REQUEST_BYTES, requestOf } from '../protocol.ts';
 import { bindSocket, isStillThere, prepareSocket, type SocketFile } from './socketfile.ts';
 import { takeWholeRequests } from './wholerequest.ts';
 
@@ -97,11 +96,11 @@ async function answerCni(body: string, handle: ServerOptions['handle']): Promise
   } catch (error) {
     return text(400, `the body is not JSON: ${String(error)}`);
   }
-  const parsed = cniRequestSchema.safeParse(raw);
-  if (!parsed.success) {
+  const request = requestOf(raw);
+  if (request === undefined) {
     return text(400, 'the body is not {"command", "env": {…}, "config": "…"}');
   }
-  const answer = await handle(parsed.data);
+  const answer = await handle(request);
   return { status: 200, contentType: 'application/json', body: JSON.stringify(answer) };
 }
 

@@ -78,7 +78,7 @@ export class Settler {
     const { clock } = this.#options;
     const start = clock.monotonic();
     let pause = FIRST_PAUSE_MS;
-    let failure: unknown = new Error('there is no time left for it');
+    let failure: unknown;
     let wait = 0;
     while (true) {
       const now = clock.monotonic();
@@ -86,7 +86,7 @@ export class Settler {
       if (now + wait >= Math.min(patience, context.deadline)) {
         throw new CniError(
           ErrorCode.tryAgainLater,
-          `address ${intent.address} of pool ${intent.pool} can not be claimed now: ${messageOf(failure)}`,
+          `address ${intent.address} of pool ${intent.pool} can not be claimed now: ${messageOf(failure ?? 'there is no time left for it')}`,
           'the API server is away or overloaded; the runtime will try again',
           failure,
         );

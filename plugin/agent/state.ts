@@ -132,6 +132,8 @@ export interface State {
   readonly releasing: Map<string, Attachment>;
   /** By `intentKey`. */
   readonly intents: Map<string, Intent>;
+  /** Key of an attachment to those of its intents. */
+  readonly intentKeys: Map<string, Set<string>>;
   /** False until the attachments of this node were once compared with the API: the table may lack some. */
   isComplete: boolean;
 }
@@ -143,6 +145,7 @@ export function emptyState(): State {
     byName: new Map(),
     releasing: new Map(),
     intents: new Map(),
+    intentKeys: new Map(),
     isComplete: false,
   };
 }
@@ -152,20 +155,35 @@ export function intentKey(owner: AttachmentOwner, name: string): string {
   return `${attachmentKey(owner)} ${name}`;
 }
 
-/** The intents of the attachment that are not resolved, by their keys. */
-export function* intentEntriesOf(state: State, key: string): Generator<[id: string, intent: Intent]> {
-  // Each ADD asks this several times, of the intents of all that are under way: nothing is made for those of others.
-  const start = `${key} `;
-  for (const entry of state.intents) {
-    if (entry[0].startsWith(start)) yield entry;
-  }
+function addTo(index: Map<string, Set<string>>, key: string, member: string): void {
+  const members = index.get(key);
+  if (members === undefined) index.set(key, new Set([member]));
+  else members.add(member);
+}
+
+function deleteFrom(index: Map<string, Set<string>>, key: string, member: string): void {
+  const members = index.get(key);
+  members?.delete(member);
+  if (members?.size === 0) index.delete(key);
+}
+
+function addIntent(state: State, intent: Intent): void {
+  const id = intentKey(intent.owner, intent.name);
+  state.intents.set(id, intent);
+  addTo(state.intentKeys, attachmentKey(intent.owner), id);
+}
+
+function dropIntent(state: State, id: string): void {
+  const intent = state.intents.get(id);
+  if (intent === undefined) return;
+  state.intents.delete(id);
+  deleteFrom(state.intentKeys, attachmentKey(intent.owner), id);
 }
 
 function dropIntents(state: State, key: string, except: readonly string[]): void {
-  for (const [id, intent] of intentEntriesOf(state, key)) {
-    if (!except.includes(intent.name)) {
-      state.intents.delete(id);
-    }
+  for (const id of state.intentKeys.get(key) ?? []) {
+    const name = state.intents.get(id)?.name ?? '';
+    if (!except.includes(name)) dropIntent(state, id);
   }
 }
 
@@ -182,13 +200,7 @@ function remove(state: State, key: string): Attachment | undefined {
       if (state.byName.get(name) === key) state.byName.delete(name);
     }
     const byInterface = interfaceKey(attachment.owner);
-    if (byInterface !== undefined) {
-      const keys = state.byInterface.get(byInterface);
-      keys?.delete(key);
-      if (keys?.size === 0) {
-        state.byInterface.delete(byInterface);
-      }
-    }
+    if (byInterface !== undefined) deleteFrom(state.byInterface, byInterface, key);
   }
   return attachment;
 }
@@ -215,10 +227,7 @@ function bind(state: State, attachment: Attachment): void {
   }
   state.attachments.set(key, attachment);
   const byInterface = interfaceKey(attachment.owner);
-  if (byInterface !== undefined) {
-    const keys = state.byInterface.get(byInterface) ?? new Set();
-    state.byInterface.set(byInterface, keys.add(key));
-  }
+  if (byInterface !== undefined) addTo(state.byInterface, byInterface, key);
 }
 
 /** The attachments of the same pod's interface in other sandboxes, newest first. */
@@ -226,8 +235,9 @@ export function otherSandboxes(state: State, owner: AttachmentOwner): string[] {
   const byInterface = interfaceKey(owner);
   const keys = byInterface === undefined ? undefined : state.byInterface.get(byInterface);
   const own = attachmentKey(owner);
+  if (keys === undefined || (keys.size === 1 && keys.has(own))) return [];
   const addedAt = (key: string): number => state.attachments.get(key)?.addedAt ?? 0;
-  return [...(keys ?? [])].filter((key) => key !== own).toSorted((a, b) => addedAt(b) - addedAt(a));
+  return [...keys].filter((key) => key !== own).toSorted((a, b) => addedAt(b) - addedAt(a));
 }
 
 /** The newest of them; undefined if there is none. */
@@ -246,7 +256,7 @@ export function hasClaim(state: State, key: string, name: string): boolean {
 export function applyRecord(state: State, record: JournalRecord): void {
   switch (record.t) {
     case 'intent':
-      state.intents.set(intentKey(record.intent.owner, record.intent.name), record.intent);
+      addIntent(state, record.intent);
       return;
     case 'bound':
       if (record.replaces !== undefined) {
@@ -259,7 +269,7 @@ export function applyRecord(state: State, record: JournalRecord): void {
       dropIntents(state, record.key, record.doubts);
       return;
     case 'resolved':
-      state.intents.delete(record.intent);
+      dropIntent(state, record.intent);
       return;
     case 'release': {
       const attachment = remove(state, record.key);

@@ -69,7 +69,8 @@ function look(socket: Socket, { clock, timeoutMs, answer }: WholeRequestOptions,
       return;
     }
     answer(body, (text) => {
-      socket.write(text, hangUp);
+      // Not within the callback: for a socket that is destroyed in it Node makes an error that nobody asks for.
+      socket.write(text, () => queueMicrotask(hangUp));
     });
   };
   const cancel = clock.after(timeoutMs, hangUp);
