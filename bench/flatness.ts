@@ -87,7 +87,7 @@ async function measure(cluster: Cluster): Promise<FlatnessRow[]> {
   const agentApi = await connect({ kubeconfig: agent.kubeconfig, userAgent: 'berth-bench' });
   const elsewhere = await cluster.createPod('elsewhere', 'elsewhere');
   const raw = await RawCreates.in(cluster, agentApi, pod, 'raw');
-  const meter = (): CpuMeter => meterOf(cluster, agent);
+  const meter = (): CpuMeter => meterOf(cluster, agent.program.pid);
   const levels: Level[] = [];
   for (const [index, allocated] of LEVELS.entries()) {
     const pool = `with-${allocated}`;

@@ -171,7 +171,7 @@ async function run(
     failures,
     requests: name.startsWith('host-local') ? null : Number((requests / calls).toFixed(2)),
   }));
-  const between = (a: Subject, b: Subject, value: keyof Round): number => {
+  const between = (a: Subject, b: Subject, value: 'rate' | 'p99Ms'): number => {
     const [ours, theirs] = [subjects.get(a)?.rounds ?? [], subjects.get(b)?.rounds ?? []];
     return Number(median(ours.map((r, i) => r[value] / (theirs[i]?.[value] ?? Number.NaN))).toPrecision(3));
   };

@@ -126,7 +126,7 @@ function printCallers({
   table([['name', 'callers', ...COLUMNS], ...rows.map((r) => [r.name, r.callers, ...cellsOf(r)])]);
   table([
     ['CPU ms each, 32 callers', ...Object.keys(cpuMs.add)],
-    ...(['create', 'add', 'del'] as const).map((name) => [name, ...Object.values(cpuMs[name])]),
+    ...(['create', 'add', 'del', 'floor'] as const).map((name) => [name, ...Object.values(cpuMs[name])]),
   ]);
   say(`API requests: ${requestsPerAdd} per ADD, ${requestsPerDel} per DEL`);
   say(

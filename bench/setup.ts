@@ -2,13 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import {
-  type Cluster,
-  type ClusterOptions,
-  type NodeAgent,
-  startCluster,
-  type TestPod,
-} from '../e2e/harness/cluster.ts';
+import { type Cluster, type ClusterOptions, startCluster, type TestPod } from '../e2e/harness/cluster.ts';
 import { inParallel } from '../e2e/harness/parallel.ts';
 import { CpuMeter } from './usage.ts';
 
@@ -77,10 +71,10 @@ export function progressOf(what: string, total: number): () => void {
   };
 }
 
-/** A meter of everything that takes part in an ADD of that agent. */
-export function meterOf({ operator, controlPlane }: Cluster, agent: NodeAgent): CpuMeter {
+/** A meter of everything that takes part in an ADD of the agent with that pid. */
+export function meterOf({ operator, controlPlane }: Cluster, agent: number): CpuMeter {
   return new CpuMeter({
-    agent: agent.program.pid,
+    agent,
     operator: operator.pid,
     apiServer: controlPlane.apiServerPid,
     etcd: controlPlane.etcdPid,

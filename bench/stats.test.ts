@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { median, percentile, type Round, summarise } from './stats.ts';
+import { joined, median, percentile, type Round, roundOf, summarise } from './stats.ts';
 
-const at = (rate: number): Round => ({ rate, p50Ms: 1000 / rate, p99Ms: 2000 / rate });
+const at = (rate: number): Round => roundOf([500 / rate, 1500 / rate], 2 / rate);
 
 describe('percentile', () => {
   it.each([
@@ -27,6 +27,12 @@ describe('median', () => {
     [[9, 1, 2], 2],
   ])('of %j is %d', (values, expected) => {
     expect(median(values)).toBe(expected);
+  });
+});
+
+describe('joined', () => {
+  it('has all operations of its parts, and only the time in which they ran', () => {
+    expect(joined([roundOf([1, 2, 9], 1), roundOf([3], 3)])).toMatchObject({ rate: 1, p50Ms: 2, p99Ms: 9 });
   });
 });
 

@@ -27,11 +27,24 @@ export interface Round {
   readonly rate: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
+  /** Of each operation, in ms. */
+  readonly times: readonly number[];
+  /** That all took together. */
+  readonly seconds: number;
 }
 
 /** What the times of a measurement's operations make. @param times in ms, of each @param seconds that all took */
 export function roundOf(times: readonly number[], seconds: number): Round {
-  return { rate: times.length / seconds, p50Ms: percentile(times, 0.5), p99Ms: percentile(times, 0.99) };
+  const [p50Ms, p99Ms] = [percentile(times, 0.5), percentile(times, 0.99)];
+  return { rate: times.length / seconds, p50Ms, p99Ms, times, seconds };
+}
+
+/** One round, of parts between which something else was measured. @throws Error for none */
+export function joined(parts: readonly Round[]): Round {
+  return roundOf(
+    parts.flatMap(({ times }) => times),
+    parts.reduce((sum, { seconds }) => sum + seconds, 0),
+  );
 }
 
 /** A line of the result: medians over rounds. The names are contract. */

@@ -4,6 +4,7 @@ import { ipReservations } from '../crds/resources.ts';
 import type { IPReservation } from '../crds/types.ts';
 import type { Cluster, NodeAgent, TestPod } from '../e2e/harness/cluster.ts';
 import { type CniCall, podArgs } from '../e2e/harness/cni.ts';
+import { inParallel } from '../e2e/harness/parallel.ts';
 import type { Address } from '../ipam/address.ts';
 import { formatCidr, parseCidr } from '../ipam/cidr.ts';
 import { reservationName } from '../ipam/name.ts';
@@ -27,6 +28,12 @@ function poolOf(network: string, family: Address['family']): string {
 /** @throws Error with the answer of a call that failed */
 export function assertSuccess(outcome: { readonly exitCode: number | null; readonly stdout: string }): void {
   if (outcome.exitCode !== 0) throw new Error(`a call failed: ${outcome.stdout}`);
+}
+
+/** Removes all reservations of the network. */
+export async function removeAll(api: Api, network: string): Promise<void> {
+  const { items } = await api.list(ipReservations, { fieldSelector: `spec.network=${network}` });
+  await inParallel(16, items, ({ metadata }) => api.delete(ipReservations, { name: metadata.name ?? '' }));
 }
 
 /** Creates of the same objects as an ADD's, by the client that the agent has: the limit of what an ADD can reach. */
@@ -82,13 +89,8 @@ export class RawCreates {
   }
 
   /** Removes what `run` made since the last call. Not measured. */
-  async clean(): Promise<void> {
-    const { items } = await this.#api.list(ipReservations, {
-      fieldSelector: `spec.network=${this.#network}`,
-    });
-    await measure(16, items.length, async (index) => {
-      await this.#api.delete(ipReservations, { name: items[index]?.metadata.name ?? '' });
-    });
+  clean(): Promise<void> {
+    return removeAll(this.#api, this.#network);
   }
 
   #object(family: Address['family'], index: number): IPReservation {
@@ -125,20 +127,19 @@ export interface Shape {
   readonly interfaces: number;
 }
 
+/** What is called: an agent, or what takes its place. */
+type Callee = Pick<NodeAgent, 'socket' | 'ipam'>;
+
 /** Attachments of one node's pods, added and deleted again. */
 export class AgentCalls {
-  readonly #agent: NodeAgent;
+  readonly #agent: Callee;
   readonly #client: SocketClient;
   readonly #pods: readonly TestPod[];
   readonly #shape: Shape;
   #used = 0;
 
   /** @param shape defaults to one interface with an address of the pool `bench` */
-  constructor(
-    agent: NodeAgent,
-    pods: readonly TestPod[],
-    shape: Shape = { pools: ['bench'], interfaces: 1 },
-  ) {
+  constructor(agent: Callee, pods: readonly TestPod[], shape: Shape = { pools: ['bench'], interfaces: 1 }) {
     this.#agent = agent;
     this.#client = new SocketClient(agent.socket);
     this.#pods = pods;

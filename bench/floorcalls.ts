@@ -1,0 +1,59 @@
+/** The floor (floor.ts) beside an agent: started, called as the agent is, and stopped. */
+import { join } from 'node:path';
+import type { Cluster, NodeAgent, TestPod } from '../e2e/harness/cluster.ts';
+import { accepts } from '../e2e/harness/cni.ts';
+import { Program } from '../e2e/harness/programs.ts';
+import { PINNED } from './setup.ts';
+import type { Round } from './stats.ts';
+import { AgentCalls, removeAll } from './subjects.ts';
+
+/** Network and pool of what it creates. */
+const NAME = 'floor';
+
+export class FloorCalls {
+  readonly #cluster: Cluster;
+  readonly #program: Program;
+  readonly #calls: AgentCalls;
+
+  private constructor(cluster: Cluster, program: Program, calls: AgentCalls) {
+    this.#cluster = cluster;
+    this.#program = program;
+    this.#calls = calls;
+  }
+
+  /** Makes its pool, and starts it with the agent's token, on the agent's core. */
+  static async start(cluster: Cluster, agent: NodeAgent, pods: readonly TestPod[]): Promise<FloorCalls> {
+    await cluster.createPool(NAME, { network: NAME, subnet: '12.0.0.0/8', cooldown: '0s' });
+    const socket = join(cluster.directory, `${NAME}.sock`);
+    const program = new Program({
+      script: join(import.meta.dirname, 'floor.ts'),
+      flags: { kubeconfig: agent.kubeconfig, socket, node: agent.node, network: NAME, pool: NAME },
+      logFile: join(cluster.directory, `${NAME}.log`),
+      cpus: PINNED ? '1' : undefined,
+      isUp: () => accepts(socket),
+    });
+    await program.start();
+    return new FloorCalls(
+      cluster,
+      program,
+      new AgentCalls({ socket, ipam: (more) => agent.ipam(more) }, pods),
+    );
+  }
+
+  get pid(): number {
+    return this.#program.pid;
+  }
+
+  run(callers: number, operations: number): Promise<Round> {
+    return this.#calls.addOnly(callers, operations);
+  }
+
+  /** Removes what `run` made. Not measured. */
+  clean(): Promise<void> {
+    return removeAll(this.#cluster.api, NAME);
+  }
+
+  stop(): Promise<void> {
+    return this.#program.stop();
+  }
+}
