@@ -94,6 +94,11 @@ class Line {
     });
     this.#socket.setNoDelay(true);
     this.#socket.on('data', (chunk: Buffer) => this.#read(chunk));
+    // The API server closes what nobody has used for a while.
+    this.#socket.on('close', () => {
+      const at = resting.indexOf(this);
+      if (at !== -1) resting.splice(at, 1);
+    });
   }
 
   send(body: string, answered: (body: string) => void): void {
