@@ -12,7 +12,16 @@ import { artefacts } from '../e2e/harness/programs.ts';
 import { connect } from '../kube/client.ts';
 import { FloorCalls } from './floorcalls.ts';
 import { hostLocalCalls, launchAll, nothingCalls } from './processes.ts';
-import { createPods, meterOf, QUICK, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import {
+  createPods,
+  meterOf,
+  nodeWithoutAgent,
+  QUICK,
+  ROUNDS,
+  say,
+  scaled,
+  startBenchCluster,
+} from './setup.ts';
 import { joined, type Round, type Row, summarise } from './stats.ts';
 import { AgentCalls, RawCreates } from './subjects.ts';
 import { type CpuMeter, peakRssMb, rssMb } from './usage.ts';
@@ -95,10 +104,13 @@ async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult
   const agent = cluster.agent('node-1');
   await cluster.createPool('bench', { subnet: '10.0.0.0/8', cooldown: '0s' });
   const pods = await createPods(cluster, PODS);
-  const [pod] = pods;
-  // With the agent's own token: roles, flow control and the admission policy are part of what a create costs it.
+  // Of another node: the agent must not look after what others make here.
+  const other = await nodeWithoutAgent(cluster, 'other');
+  const others = await createPods(cluster, 1, [other.node], 'other');
+  const [pod] = others;
+  // With an agent's token: roles, flow control and the admission policy are part of what a create costs it.
   const agentApi = await connect({
-    kubeconfig: agent.kubeconfig,
+    kubeconfig: other.kubeconfig,
     userAgent: 'berth-bench',
     connections: LOADS[3].callers,
   });
@@ -109,7 +121,7 @@ async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult
   const { directory } = await resolveCniPlugins();
   const hostLocal = join(directory, 'host-local');
   const rest = rssMb(agent.program.pid);
-  const floor = await FloorCalls.start(cluster, agent, pods);
+  const floor = await FloorCalls.start(cluster, other, others);
   const meter = (pid = agent.program.pid): CpuMeter => meterOf(cluster, pid);
   const cpu = { create: meter(), add: meter(), del: meter(), floor: meter(floor.pid) };
   const subjects: Readonly<Record<Kind, (callers: number, operations: number) => Promise<Round>>> = {

@@ -1,6 +1,6 @@
 /** The floor (floor.ts) beside an agent: started, called as the agent is, and stopped. */
 import { join } from 'node:path';
-import type { Cluster, NodeAgent, TestPod } from '../e2e/harness/cluster.ts';
+import type { Cluster, TestPod } from '../e2e/harness/cluster.ts';
 import { accepts } from '../e2e/harness/cni.ts';
 import { Program } from '../e2e/harness/programs.ts';
 import { PINNED } from './setup.ts';
@@ -21,13 +21,21 @@ export class FloorCalls {
     this.#calls = calls;
   }
 
-  /** Makes its pool, and starts it with the agent's token, on the agent's core. */
-  static async start(cluster: Cluster, agent: NodeAgent, pods: readonly TestPod[]): Promise<FloorCalls> {
+  /**
+   * Makes its pool, and starts it on the agents' core.
+   * @param place the node whose agent's place it takes
+   * @param pods of that node
+   */
+  static async start(
+    cluster: Cluster,
+    place: { readonly node: string; readonly kubeconfig: string },
+    pods: readonly TestPod[],
+  ): Promise<FloorCalls> {
     await cluster.createPool(NAME, { network: NAME, subnet: '12.0.0.0/8', cooldown: '0s' });
     const socket = join(cluster.directory, `${NAME}.sock`);
     const program = new Program({
       script: join(import.meta.dirname, 'floor.ts'),
-      flags: { kubeconfig: agent.kubeconfig, socket, node: agent.node, network: NAME, pool: NAME },
+      flags: { kubeconfig: place.kubeconfig, socket, node: place.node, network: NAME, pool: NAME },
       logFile: join(cluster.directory, `${NAME}.log`),
       cpus: PINNED ? '1' : undefined,
       isUp: () => accepts(socket),
@@ -36,7 +44,7 @@ export class FloorCalls {
     return new FloorCalls(
       cluster,
       program,
-      new AgentCalls({ socket, ipam: (more) => agent.ipam(more) }, pods),
+      new AgentCalls({ socket, ipam: (more) => ({ type: 'berth', socket, ...more }) }, pods),
     );
   }
 

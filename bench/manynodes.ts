@@ -5,15 +5,13 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { agentToken } from '../e2e/controlplane/agentidentity.ts';
 import { requestDifference } from '../e2e/controlplane/metrics.ts';
 import { type Cluster, podCall, type TestPod } from '../e2e/harness/cluster.ts';
 import { inParallel } from '../e2e/harness/parallel.ts';
 import { connect } from '../kube/client.ts';
-import { nodes as nodeResource } from '../kube/core.ts';
 import { measure } from './load.ts';
 import type { AgentPlace, Started } from './manyagents.ts';
-import { createPods, progressOf, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
+import { createPods, nodeWithoutAgent, progressOf, ROUNDS, say, scaled, startBenchCluster } from './setup.ts';
 import { SocketClient } from './socketclient.ts';
 import { percentile, type Round, type Row, summarise } from './stats.ts';
 import { AgentCalls, assertSuccess, RawCreates } from './subjects.ts';
@@ -70,13 +68,12 @@ export async function measureManyNodes(): Promise<ManyNodesResult> {
   }
 }
 
-function makeNodes({ api, controlPlane, directory }: Cluster): Promise<AgentPlace[]> {
+function makeNodes(cluster: Cluster): Promise<AgentPlace[]> {
+  const { directory } = cluster;
   const progress = progressOf('nodes', NODES);
   const names = Array.from({ length: NODES }, (_, i) => `many-${i}`);
   return inParallel(16, names, async (node) => {
-    await api.create(nodeResource, { apiVersion: 'v1', kind: 'Node', metadata: { name: node } });
-    const token = await agentToken(controlPlane, { node });
-    const kubeconfig = await controlPlane.tokenKubeconfig(`agent-${node}`, token);
+    const { kubeconfig } = await nodeWithoutAgent(cluster, node);
     progress();
     return { node, kubeconfig, socket: join(directory, `${node}.sock`), stateDir: join(directory, node) };
   });

@@ -2,8 +2,10 @@
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { agentToken } from '../e2e/controlplane/agentidentity.ts';
 import { type Cluster, type ClusterOptions, startCluster, type TestPod } from '../e2e/harness/cluster.ts';
 import { inParallel } from '../e2e/harness/parallel.ts';
+import { nodes } from '../kube/core.ts';
 import { CpuMeter } from './usage.ts';
 
 /** BENCH_QUICK=1: a run of less than three minutes, to see that nothing has become much slower. Its spread means little. */
@@ -41,21 +43,32 @@ export function startBenchCluster(options: Pick<ClusterOptions, 'name' | 'nodes'
   });
 }
 
-/** Pods with names of their own, one after the other on each of the nodes. */
+/** Pods with names of their own, one after the other on each of the nodes. @param on their names */
 export function createPods(
   cluster: Cluster,
   count: number,
-  nodes: readonly string[] = ['node-1'],
+  on: readonly string[] = ['node-1'],
   name = 'bench',
 ): Promise<[TestPod, ...TestPod[]]> {
   const numbers = Array.from({ length: count }, (_, i) => i);
-  const pods = inParallel(16, numbers, (i) =>
-    cluster.createPod(nodes[i % nodes.length] ?? '', `${name}-${i}`),
-  );
+  const pods = inParallel(16, numbers, (i) => cluster.createPod(on[i % on.length] ?? '', `${name}-${i}`));
   return pods.then(([first, ...rest]) => {
     if (first === undefined) throw new Error('no pods');
     return [first, ...rest];
   });
+}
+
+/** A node that has no agent, with what its agent would have: reservations of its pods are nothing that an agent looks after. */
+export async function nodeWithoutAgent(
+  { api, controlPlane }: Cluster,
+  node: string,
+): Promise<{ readonly node: string; readonly kubeconfig: string }> {
+  await api.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: node } });
+  const kubeconfig = await controlPlane.tokenKubeconfig(
+    `agent-${node}`,
+    await agentToken(controlPlane, { node }),
+  );
+  return { node, kubeconfig };
 }
 
 /** The shares of a whole that `work` is done for, one progress line for each tenth. */
