@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { resolveCniPlugins } from '../e2e/controlplane/assets.ts';
 import { requestDifference } from '../e2e/controlplane/metrics.ts';
-import type { Cluster } from '../e2e/harness/cluster.ts';
+import type { Cluster, TestPod } from '../e2e/harness/cluster.ts';
 import { artefacts } from '../e2e/harness/programs.ts';
 import { connect } from '../kube/client.ts';
 import { FloorCalls } from './floorcalls.ts';
@@ -93,24 +93,39 @@ export async function measureCallers(): Promise<CallersResult> {
   const dataDir = mkdtempSync(join(tmpdir(), 'berth-bench-'));
   const cluster = await startBenchCluster({ name: 'bench' });
   try {
-    return await measure(cluster, dataDir);
+    // Raw creates and the floor are of another node: the agent must not look after what others make here.
+    const other = await nodeWithoutAgent(cluster, 'other');
+    const others = await createPods(cluster, 1, [other.node], 'other');
+    const floor = await FloorCalls.start(cluster, other, others);
+    try {
+      return await measure(cluster, dataDir, { kubeconfig: other.kubeconfig, pod: others[0], floor });
+    } finally {
+      await floor.stop();
+    }
   } finally {
     await cluster.stop();
     rmSync(dataDir, { recursive: true, force: true });
   }
 }
 
-async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult> {
+/** What is measured beside the agent, on another node. */
+interface Beside {
+  readonly kubeconfig: string;
+  readonly pod: TestPod;
+  readonly floor: FloorCalls;
+}
+
+async function measure(
+  cluster: Cluster,
+  dataDir: string,
+  { kubeconfig, pod, floor }: Beside,
+): Promise<CallersResult> {
   const agent = cluster.agent('node-1');
   await cluster.createPool('bench', { subnet: '10.0.0.0/8', cooldown: '0s' });
   const pods = await createPods(cluster, PODS);
-  // Of another node: the agent must not look after what others make here.
-  const other = await nodeWithoutAgent(cluster, 'other');
-  const others = await createPods(cluster, 1, [other.node], 'other');
-  const [pod] = others;
   // With an agent's token: roles, flow control and the admission policy are part of what a create costs it.
   const agentApi = await connect({
-    kubeconfig: other.kubeconfig,
+    kubeconfig,
     userAgent: 'berth-bench',
     connections: LOADS[3].callers,
   });
@@ -121,7 +136,6 @@ async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult
   const { directory } = await resolveCniPlugins();
   const hostLocal = join(directory, 'host-local');
   const rest = rssMb(agent.program.pid);
-  const floor = await FloorCalls.start(cluster, other, others);
   const meter = (pid = agent.program.pid): CpuMeter => meterOf(cluster, pid);
   const cpu = { create: meter(), add: meter(), del: meter(), floor: meter(floor.pid) };
   const subjects: Readonly<Record<Kind, (callers: number, operations: number) => Promise<Round>>> = {
@@ -176,7 +190,6 @@ async function measure(cluster: Cluster, dataDir: string): Promise<CallersResult
     del: cpu.del.perOperation(),
     floor: cpu.floor.perOperation(),
   };
-  await floor.stop();
   const requests = await countRequests(cluster, calls);
   await agentApi.close();
   return {

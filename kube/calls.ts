@@ -57,10 +57,7 @@ export function listCall(resource: Resource<KubeObject>, options: ListOptions, t
 
 /** The API server wants kind and apiVersion in every body; callers need not repeat them. */
 export function encode(resource: Resource<KubeObject>, object: KubeObject): string {
-  const isWhole = object.apiVersion !== undefined && object.kind !== undefined;
-  return JSON.stringify(
-    isWhole ? object : { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object },
-  );
+  return JSON.stringify({ apiVersion: apiVersionOf(resource), kind: resource.kind, ...object });
 }
 
 /**

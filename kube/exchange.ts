@@ -121,7 +121,7 @@ class Exchange implements AnswerReceiver {
     if (head === undefined || !this.#settle()) return;
     const body =
       this.#decoder === undefined ? (this.#first?.toString('utf8') ?? '') : this.#body + this.#decoder.end();
-    this.#resolve({ status: head.status, retryAfter: head.retryAfter, body });
+    this.#resolve({ ...head, body });
   }
 
   onError(error: Error): void {

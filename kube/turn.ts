@@ -17,9 +17,10 @@ export async function exchangeInTurn(
   limit: AdaptiveLimit,
   dispatcher: Dispatcher,
   request: HttpRequest,
-  { clock, deadline, maxBytes, signal, permit }: TurnLimits,
+  { deadline, ...limits }: TurnLimits,
   isWrite: boolean,
 ): Promise<HttpAnswer> {
+  const { clock, signal } = limits;
   const left = (): number => Math.max(deadline - clock.monotonic(), 1);
   if (!limit.tryEnter() && !(await limit.enter(left(), signal))) {
     throw new NoAnswer('its turn did not come in time: too many calls were before it', false);
@@ -27,7 +28,7 @@ export async function exchangeInTurn(
   const since = clock.monotonic();
   let answer: HttpAnswer | undefined;
   try {
-    answer = await exchange(dispatcher, request, { clock, timeoutMs: left(), maxBytes, signal, permit });
+    answer = await exchange(dispatcher, request, { ...limits, timeoutMs: left() });
     return answer;
   } finally {
     limit.leave({

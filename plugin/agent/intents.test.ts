@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { doubtsOf, givingBack, intentsOf, interruptedRebinds, undoneTo } from './intents.ts';
-import { type AttachmentOwner, applyRecord, emptyState, type Intent, type JournalRecord } from './state.ts';
+import { doubtsOf, givingBack, interruptedRebinds, undoneTo } from './intents.ts';
+import {
+  type AttachmentOwner,
+  applyRecord,
+  emptyState,
+  type Intent,
+  intentsOf,
+  type JournalRecord,
+} from './state.ts';
 
 const ADDRESS = { name: 'default.10.0.0.1', network: 'default', address: '10.0.0.1', pool: 'blue' } as const;
 

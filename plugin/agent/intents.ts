@@ -6,15 +6,11 @@ import {
   hasClaim,
   type Intent,
   intentKey,
+  intentsOf,
   interfaceKey,
   type JournalRecord,
   type State,
 } from './state.ts';
-
-/** The intents of this attachment that are not resolved. */
-export function intentsOf(state: State, key: string): Intent[] {
-  return Array.from(state.intentKeys.get(key) ?? []).flatMap((id) => state.intents.get(id) ?? []);
-}
 
 /** The names of the reservations of which some write of this attachment may still happen. */
 export function doubtsOf(state: State, key: string): string[] {

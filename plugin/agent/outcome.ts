@@ -2,10 +2,10 @@
 import type { Log } from '../../kube/log.ts';
 import type { DoubtList } from './doubts.ts';
 import type { GiveBack } from './giveback.ts';
-import { givingBack, intentsOf, undoneTo } from './intents.ts';
+import { givingBack, undoneTo } from './intents.ts';
 import type { Journal } from './journal.ts';
 import { attachmentKey } from './request.ts';
-import { type Attachment, type AttachmentOwner, type Intent, intentKey } from './state.ts';
+import { type Attachment, type AttachmentOwner, type Intent, intentKey, intentsOf } from './state.ts';
 import type { ClaimContext, Claimed } from './writer.ts';
 
 export interface AddOutcomeOptions {

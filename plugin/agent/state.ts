@@ -180,10 +180,14 @@ function dropIntent(state: State, id: string): void {
   deleteFrom(state.intentKeys, attachmentKey(intent.owner), id);
 }
 
+/** The intents of this attachment that are not resolved. */
+export function intentsOf(state: State, key: string): Intent[] {
+  return Array.from(state.intentKeys.get(key) ?? []).flatMap((id) => state.intents.get(id) ?? []);
+}
+
 function dropIntents(state: State, key: string, except: readonly string[]): void {
-  for (const id of state.intentKeys.get(key) ?? []) {
-    const name = state.intents.get(id)?.name ?? '';
-    if (!except.includes(name)) dropIntent(state, id);
+  for (const { owner, name } of intentsOf(state, key)) {
+    if (!except.includes(name)) dropIntent(state, intentKey(owner, name));
   }
 }
 
