@@ -97,10 +97,10 @@ describe('the admission policy of agents', () => {
     // Each validation and each messageExpression would be evaluated on every write.
     expect(policy?.spec?.validations).toEqual([
       {
-        expression: "variables.isOrdinaryCreate || variables.refusal == ''",
+        expression: "variables.refusal == ''",
         reason: 'Forbidden',
         message: expect.stringContaining('an agent'),
-        messageExpression: "variables.isOrdinaryCreate ? '' : variables.refusal",
+        messageExpression: 'variables.refusal',
       },
     ]);
     expect(binding).toMatchObject({
