@@ -17,7 +17,7 @@ test('an owner is complete by the number of its fields only with all that it can
   for (const owner of owners) {
     const rules = owner['x-kubernetes-validations'].map(({ rule }) => rule);
     const counts = rules.flatMap((rule) => /dyn\(self\)\.size\(\) == (\d+)/.exec(rule)?.[1] ?? []);
-    expect(counts).toEqual([String(Object.keys(owner.properties).length)]);
+    expect(new Set(counts)).toEqual(new Set([String(Object.keys(owner.properties).length)]));
   }
   expect(owners).toHaveLength(1);
 });
