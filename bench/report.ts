@@ -72,7 +72,18 @@ export function print({ callers, flatness, shapes, crowd, traffic, manyNodes, bi
   }
   if (crowd !== undefined) {
     table([
-      ['', 'pods', 's', 'failed first', 'failed', 'p50 ms', 'p99 ms', 'slowest ms', 'requests per ADD'],
+      [
+        '',
+        'pods',
+        's',
+        'failed first',
+        'failed',
+        'p50 ms',
+        'p99 ms',
+        'slowest ms',
+        'retried for ms',
+        'requests per ADD',
+      ],
       ...crowd.map((r) => [
         r.name,
         r.pods,
@@ -82,6 +93,7 @@ export function print({ callers, flatness, shapes, crowd, traffic, manyNodes, bi
         r.p50_ms,
         r.p99_ms,
         r.slowest_ms,
+        r.slowestRetried_ms,
         r.requestsPerAdd,
       ]),
     ]);
