@@ -113,6 +113,13 @@ test('the constants have the values of the schema', () => {
   expect(pool.schema.properties?.['status']?.properties?.['holders']?.maxItems).toBe(MAX_HOLDERS);
 });
 
+test('an owner is complete by the number of its fields only with all that it can have', () => {
+  const owner = reservation.schema.properties?.['spec']?.properties?.['owner'];
+  const rules = (owner?.['x-kubernetes-validations'] ?? []).map(({ rule }) => rule);
+  const counts = rules.flatMap((rule) => /dyn\(self\)\.size\(\) == (\d+)/.exec(rule)?.[1] ?? []);
+  expect(new Set(counts)).toEqual(new Set([String(Object.keys(owner?.properties ?? {}).length)]));
+});
+
 test('reservations are selected by what agents and the operator look for', () => {
   expect(reservation.selectableFields).toEqual([
     '.spec.pool',

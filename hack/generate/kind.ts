@@ -19,6 +19,7 @@ export interface Schema {
   readonly properties?: Readonly<Record<string, Schema>>;
   readonly additionalProperties?: Schema;
   readonly items?: Schema;
+  readonly 'x-kubernetes-validations'?: readonly { readonly rule: string }[];
 }
 
 export interface Column {
