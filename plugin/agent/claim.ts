@@ -188,7 +188,7 @@ export class Claimer {
 
   /** The next write to try; undefined if everything is believed taken. */
   #next(entry: UsablePool, context: ClaimContext, lost: number): Promise<Claimed | undefined> | undefined {
-    const { candidates, occupancy, random, writer } = this.#options;
+    const { candidates, clock, occupancy, random } = this.#options;
     const { family } = entry.pool;
     const view = occupancy.view(entry.network);
     const free = candidates.next(entry.pool, view.taken(family), lost);
@@ -197,10 +197,18 @@ export class Claimer {
       return this.#create(entry, { family, value: free }, context);
     }
     // Nothing is free: an address that still cools down.
-    const resting = view.takeResting(entry.pool, random);
-    return resting === undefined
-      ? undefined
-      : writer.take(entry, { family, value: resting }, 'released', context, undefined);
+    const resting = view.resting.take(entry.pool, random, clock.monotonic());
+    return resting === undefined ? undefined : this.#take(entry, { family, value: resting }, context);
+  }
+
+  /** Takes what rests. A race lost is remembered: the next ones keep out of the others' way. */
+  async #take(entry: UsablePool, address: Address, context: ClaimContext): Promise<Claimed | undefined> {
+    const { clock, occupancy, writer } = this.#options;
+    const got = await writer.take(entry, address, 'released', context, undefined);
+    if (got === undefined) {
+      occupancy.view(entry.network).resting.noteLost(clock.monotonic());
+    }
+    return got;
   }
 
   /** A create whose failure, other than losing the race, makes the candidate believed free again. */

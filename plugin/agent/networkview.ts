@@ -10,13 +10,10 @@ import type { Hint } from '../../crds/occupancy.ts';
 import type { ReservationRow } from '../../crds/row.ts';
 import { type Address, type Family, parseAddress } from '../../ipam/address.ts';
 import { AddressBitmap } from '../../ipam/bitmap.ts';
-import { randomBelow } from '../../ipam/candidates.ts';
 import { IpamError } from '../../ipam/errors.ts';
 import type { Pool } from '../../ipam/pool.ts';
-import type { Random } from '../../kube/clock.ts';
+import { RestingAddresses } from './resting.ts';
 
-/** A Released address is taken at random among this many of the oldest: agents would all race for the very oldest. */
-const OLDEST_RELEASED = 64;
 /** How long the agent's own observations are kept: no list and no hint is believed to be older. */
 const NOTES_KEPT_MS = 60_000;
 
@@ -35,27 +32,19 @@ interface Note {
   readonly at: number;
 }
 
-/** A Released reservation that is known by itself, and since when. */
-interface Resting {
-  readonly value: bigint;
-  readonly at: number;
-}
-
 /** What is kept for each family. */
 interface Half {
   taken: AddressBitmap;
   /** The last observation of each address, the oldest first. */
   readonly notes: Map<bigint, Note>;
-  /** Of the last list and of the agent's own releases since, the longest Released first. */
-  resting: Resting[];
 }
 
-const emptyHalf = (): Half => ({ taken: new AddressBitmap(), notes: new Map(), resting: [] });
+const emptyHalf = (): Half => ({ taken: new AddressBitmap(), notes: new Map() });
 
 export class NetworkView {
   readonly #halves: Readonly<Record<Family, Half>> = { 4: emptyHalf(), 6: emptyHalf() };
-  /** By pool: what a hint that is newer than the last list says is Released. */
-  readonly #hinted = new Map<string, AddressBitmap>();
+  /** What can be taken when nothing is free. */
+  readonly resting: RestingAddresses = new RestingAddresses();
   #counts = new Map<string, StateCounts>();
   #listedAt = Number.NEGATIVE_INFINITY;
 
@@ -86,11 +75,12 @@ export class NetworkView {
   /** The agent itself has made the reservation of the address a Released one. */
   noteReleased(address: Address, now: number): void {
     this.#note(address, true, now);
-    this.#halves[address.family].resting.push({ value: address.value, at: now });
+    this.resting.noteReleased(address.family, address.value, now);
   }
 
   #note({ family, value }: Address, isTaken: boolean, at: number): void {
     const { taken, notes } = this.#halves[family];
+    this.resting.forget(family, value);
     for (const [old, note] of notes) {
       if (note.at > at - NOTES_KEPT_MS) {
         break;
@@ -110,7 +100,6 @@ export class NetworkView {
    */
   learnList(rows: readonly ReservationRow[], at: number, own: Iterable<string>): void {
     this.#listedAt = at;
-    this.#hinted.clear();
     this.#counts = new Map();
     const released: Record<Family, { value: bigint; since: string }[]> = { 4: [], 6: [] };
     for (const half of Object.values(this.#halves)) {
@@ -128,12 +117,15 @@ export class NetworkView {
       }
     }
     for (const family of [4, 6] as const) {
-      const half = this.#halves[family];
-      const inList = released[family]
-        .sort((a, b) => (a.since < b.since ? -1 : a.since > b.since ? 1 : 0))
-        .map(({ value }): Resting => ({ value, at }));
-      half.resting = [...inList, ...half.resting.filter((own) => own.at > at)];
-      this.#applyNotes(half, at, () => true);
+      const longestFirst = released[family].sort((a, b) =>
+        a.since < b.since ? -1 : a.since > b.since ? 1 : 0,
+      );
+      this.resting.learnList(
+        family,
+        longestFirst.map(({ value }) => value),
+        at,
+      );
+      this.#applyNotes(this.#halves[family], at, () => true);
     }
     this.#applyOwn(own);
   }
@@ -151,42 +143,14 @@ export class NetworkView {
     half.taken.setPlane(pool.dynamic, hint.taken);
     const released = new AddressBitmap();
     released.setPlane(pool.dynamic, hint.released);
-    this.#hinted.set(pool.name, released);
-    half.resting = half.resting.filter((each) => each.at > at || !pool.dynamic.contains(each.value));
+    this.resting.learnHint(pool, released, at);
     this.#applyNotes(half, at, (value) => pool.dynamic.contains(value));
     this.#applyOwn(own);
   }
 
   /** Drops what is remembered of a pool that is gone. */
   forgetPool(name: string): void {
-    this.#hinted.delete(name);
-  }
-
-  /**
-   * A Released address of the pool's ranges to try: at random among those that a hint names, else among the oldest that
-   * are known. It is not given again.
-   */
-  takeResting(pool: Pool, random: Random): bigint | undefined {
-    const { dynamic, family, name } = pool;
-    const hinted = this.#hinted.get(name);
-    if (hinted !== undefined && hinted.count > 0) {
-      const start = dynamic.at(randomBelow(dynamic.size, random));
-      const found = hinted.nextSet(dynamic, start) ?? hinted.nextSet(dynamic, 0n);
-      if (found !== undefined) {
-        hinted.clear(found);
-        return found;
-      }
-    }
-    const { resting } = this.#halves[family];
-    const oldest: number[] = [];
-    for (let i = 0; i < resting.length && oldest.length < OLDEST_RELEASED; i += 1) {
-      const each = resting[i];
-      if (each !== undefined && dynamic.contains(each.value)) {
-        oldest.push(i);
-      }
-    }
-    const chosen = oldest[Math.floor(random() * oldest.length)];
-    return chosen === undefined ? undefined : resting.splice(chosen, 1)[0]?.value;
+    this.resting.forgetPool(name);
   }
 
   #countRow({ pool, state }: ReservationRow): void {

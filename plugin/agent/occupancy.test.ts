@@ -60,7 +60,7 @@ test('counts are by pool and state; released addresses come oldest first', async
   expect(view.counts('red')).toEqual({ bound: 0, held: 0, released: 1 });
   const pool = compilePool('blue', { subnet: '10.0.0.0/24' });
   const first = (): number => 0;
-  expect([1, 2, 3].map(() => view.takeResting(pool, first))).toEqual([
+  expect([1, 2, 3].map(() => view.resting.take(pool, first, world.clock.monotonic()))).toEqual([
     parseAddress('10.0.0.5').value,
     parseAddress('10.0.0.4').value,
     undefined,
@@ -144,7 +144,9 @@ describe('a hint', () => {
     of.learn(pool, hint(['10.0.0.3', '10.0.0.5'], [], time));
     const addresses = [2, 3, 4, 5, 6].map((n) => `10.0.0.${n}`);
     expect(addresses.map((text) => isTaken(of, text))).toEqual([false, true, true, false, true]);
-    expect(of.view('default').takeResting(pool, () => 0)).toBe(parseAddress('10.0.0.6').value);
+    expect(of.view('default').resting.take(pool, () => 0, world.clock.monotonic())).toBe(
+      parseAddress('10.0.0.6').value,
+    );
   });
 
   test('never unmarks what the agent has, or is about to write', async () => {
@@ -165,7 +167,7 @@ describe('a hint', () => {
     await world.pass(1_000);
     of.learn(pool, hint([], ['10.0.0.2'], before));
     expect(isTaken(of, '10.0.0.2')).toBe(true);
-    expect(of.view('default').takeResting(pool, () => 0)).toBeUndefined();
+    expect(of.view('default').resting.take(pool, () => 0, world.clock.monotonic())).toBeUndefined();
     await world.pass(5_000);
     of.learn(pool, hint([], [], world.clock.now()));
     expect(isTaken(of, '10.0.0.2')).toBe(false);
@@ -209,7 +211,9 @@ describe('a hint', () => {
     of.learn(pool, hint(resting, resting, world.clock.now()));
     of.released('default', parseAddress('10.0.0.12'));
     const view = of.view('default');
-    const taken = [0.5, 0.5, 0.5, 0.5, 0.5].map((roll) => view.takeResting(pool, () => roll));
+    const taken = [0.5, 0.5, 0.5, 0.5, 0.5].map((roll) =>
+      view.resting.take(pool, () => roll, world.clock.monotonic()),
+    );
     const order = ['10.0.0.9', '10.0.0.3', '10.0.0.7', '10.0.0.12'].map((text) => parseAddress(text).value);
     expect(taken).toEqual([...order, undefined]);
   });
@@ -219,7 +223,7 @@ describe('a hint', () => {
     const of = occupancy(world);
     of.learn(pool, hint(['10.0.0.3'], ['10.0.0.3'], world.clock.now()));
     of.forgetPool('default', 'blue');
-    expect(of.view('default').takeResting(pool, () => 0)).toBeUndefined();
+    expect(of.view('default').resting.take(pool, () => 0, world.clock.monotonic())).toBeUndefined();
   });
 });
 
