@@ -20,6 +20,8 @@ interface Page {
 /** A mutable set of address values of one family. */
 export class AddressBitmap {
   readonly #pages = new Map<bigint, Page>();
+  /** The pages in ascending order; undefined: one has come or gone since they were last asked for. */
+  #inOrder: { readonly base: bigint; readonly page: Page }[] | undefined;
   #count = 0;
 
   /** How many addresses are set. */
@@ -38,11 +40,7 @@ export class AddressBitmap {
   /** Sets the address; false if it was set already. */
   set(value: bigint): boolean {
     const key = value >> PAGE_BITS;
-    let page = this.#pages.get(key);
-    if (page === undefined) {
-      page = { words: new Uint32Array(PAGE_SIZE / 32), count: 0 };
-      this.#pages.set(key, page);
-    }
+    const page = this.#pages.get(key) ?? this.#addPage(key);
     return this.#flip(page, Number(value & OFFSET_MASK), true);
   }
 
@@ -52,7 +50,7 @@ export class AddressBitmap {
     const page = this.#pages.get(key);
     if (page === undefined) return false;
     const changed = this.#flip(page, Number(value & OFFSET_MASK), false);
-    if (page.count === 0) this.#pages.delete(key);
+    if (page.count === 0) this.#deletePage(key);
     return changed;
   }
 
@@ -168,8 +166,7 @@ export class AddressBitmap {
         const value = (plane[at] ?? 0) & mask;
         if (page === undefined) {
           if (value === 0) continue;
-          page = { words: new Uint32Array(PAGE_SIZE / 32), count: 0 };
-          this.#pages.set(key, page);
+          page = this.#addPage(key);
         }
         const before = byteAt(page, byte);
         const after = (before & ~mask) | value;
@@ -178,19 +175,36 @@ export class AddressBitmap {
         page.count += bitsOf(after) - bitsOf(before);
         this.#count += bitsOf(after) - bitsOf(before);
       }
-      if (page?.count === 0) this.#pages.delete(key);
+      if (page?.count === 0) this.#deletePage(key);
     }
+  }
+
+  #addPage(key: bigint): Page {
+    const page = { words: new Uint32Array(PAGE_SIZE / 32), count: 0 };
+    this.#pages.set(key, page);
+    this.#inOrder = undefined;
+    return page;
+  }
+
+  #deletePage(key: bigint): void {
+    this.#pages.delete(key);
+    this.#inOrder = undefined;
+  }
+
+  #pagesInOrder(): readonly { readonly base: bigint; readonly page: Page }[] {
+    this.#inOrder ??= Array.from(this.#pages, ([key, page]) => ({ base: key << PAGE_BITS, page })).sort(
+      (a, b) => (a.base < b.base ? -1 : 1),
+    );
+    return this.#inOrder;
   }
 
   /** What `within` and the pages that exist have in common, in ascending order: `start` and `end` are bits of the page. */
   *#overlaps(within: RangeSet): Generator<{ page: Page; base: bigint; start: number; end: number }> {
-    for (const key of [...this.#pages.keys()].sort((a, b) => (a < b ? -1 : 1))) {
-      const base = key << PAGE_BITS;
+    for (const { base, page } of this.#pagesInOrder()) {
       const top = base + OFFSET_MASK;
       for (let i = within.seek(base); i < within.ranges.length; i++) {
         const range = within.ranges[i];
-        const page = this.#pages.get(key);
-        if (range === undefined || page === undefined || range.first > top) break;
+        if (range === undefined || range.first > top) break;
         const start = range.first > base ? Number(range.first - base) : 0;
         const end = range.last < top ? Number(range.last - base) : PAGE_SIZE - 1;
         yield { page, base, start, end };
