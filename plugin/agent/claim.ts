@@ -203,10 +203,10 @@ export class Claimer {
 
   /** Takes what rests. A race lost is remembered: the next ones keep out of the others' way. */
   async #take(entry: UsablePool, address: Address, context: ClaimContext): Promise<Claimed | undefined> {
-    const { clock, occupancy, writer } = this.#options;
+    const { occupancy, writer } = this.#options;
     const got = await writer.take(entry, address, 'released', context, undefined);
     if (got === undefined) {
-      occupancy.view(entry.network).resting.noteLost(clock.monotonic());
+      occupancy.lost(entry.network);
     }
     return got;
   }

@@ -32,6 +32,12 @@ interface Note {
   readonly at: number;
 }
 
+/** As a list has it. */
+interface Released {
+  readonly value: bigint;
+  readonly since: string;
+}
+
 /** What is kept for each family. */
 interface Half {
   taken: AddressBitmap;
@@ -101,7 +107,7 @@ export class NetworkView {
   learnList(rows: readonly ReservationRow[], at: number, own: Iterable<string>): void {
     this.#listedAt = at;
     this.#counts = new Map();
-    const released: Record<Family, { value: bigint; since: string }[]> = { 4: [], 6: [] };
+    const released: Record<Family, Released[]> = { 4: [], 6: [] };
     for (const half of Object.values(this.#halves)) {
       half.taken = new AddressBitmap();
     }
@@ -116,16 +122,9 @@ export class NetworkView {
         released[address.family].push({ value: address.value, since: row.since ?? '' });
       }
     }
-    for (const family of [4, 6] as const) {
-      const longestFirst = released[family].sort((a, b) =>
-        a.since < b.since ? -1 : a.since > b.since ? 1 : 0,
-      );
-      this.resting.learnList(
-        family,
-        longestFirst.map(({ value }) => value),
-        at,
-      );
-      this.#applyNotes(this.#halves[family], at, () => true);
+    this.resting.learnList({ 4: longestFirst(released[4]), 6: longestFirst(released[6]) }, at);
+    for (const half of Object.values(this.#halves)) {
+      this.#applyNotes(half, at, () => true);
     }
     this.#applyOwn(own);
   }
@@ -182,6 +181,12 @@ export class NetworkView {
       this.taken(family).set(value);
     }
   }
+}
+
+function longestFirst(released: readonly Released[]): bigint[] {
+  return released
+    .toSorted((a, b) => (a.since < b.since ? -1 : a.since > b.since ? 1 : 0))
+    .map(({ value }) => value);
 }
 
 function apply(bitmap: AddressBitmap, value: bigint, isTaken: boolean): void {

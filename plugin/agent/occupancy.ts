@@ -123,6 +123,11 @@ export class Occupancy {
     this.view(network).noteTaken(address, this.#options.clock.monotonic());
   }
 
+  /** Somebody else was first with an address that rests. */
+  lost(network: string): void {
+    this.view(network).resting.noteLost(this.#options.clock.monotonic());
+  }
+
   /** The agent gave the address back and nothing is left of it. */
   freed(network: string, address: Address): void {
     this.view(network).noteFree(address, this.#options.clock.monotonic());

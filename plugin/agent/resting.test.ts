@@ -32,7 +32,7 @@ function takeAll(resting: RestingAddresses, now: number, pool = POOL): number[] 
 /** Known: 2, 3 and 4 from a list at 0; the agent itself released 9 at 10 and 8 at 20. */
 function withOwn(): RestingAddresses {
   const resting = new RestingAddresses();
-  resting.learnList(4, valuesOf([2, 3, 4]), 0);
+  resting.learnList({ 4: valuesOf([2, 3, 4]), 6: [] }, 0);
   resting.noteReleased(4, valueOf('10.0.0.9'), 10);
   resting.noteReleased(4, valueOf('10.0.0.8'), 20);
   return resting;
@@ -73,7 +73,7 @@ test('3 s after that the longest come first again', () => {
 describe('what the agent released itself is still its own to take first', () => {
   test('after a list that has it as Released', () => {
     const resting = withOwn();
-    resting.learnList(4, valuesOf([8, 2, 9]), 50);
+    resting.learnList({ 4: valuesOf([8, 2, 9]), 6: [] }, 50);
     resting.noteLost(60);
     expect(takeAll(resting, 60)).toEqual([9, 8, 2]);
   });
@@ -87,7 +87,7 @@ describe('what the agent released itself is still its own to take first', () => 
 
   test('after a list or a hint that is older than the release', () => {
     const resting = withOwn();
-    resting.learnList(4, valuesOf([2]), 15);
+    resting.learnList({ 4: valuesOf([2]), 6: [] }, 15);
     resting.noteLost(60);
     expect(takeAll(resting, 60)).toEqual([8, 2]);
     resting.noteReleased(4, valueOf('10.0.0.5'), 70);
@@ -98,7 +98,7 @@ describe('what the agent released itself is still its own to take first', () => 
 
 describe('what the agent released itself is not given', () => {
   test.each([
-    ['a newer list', (resting: RestingAddresses) => resting.learnList(4, valuesOf([2]), 50)],
+    ['a newer list', (resting: RestingAddresses) => resting.learnList({ 4: valuesOf([2]), 6: [] }, 50)],
     ['a newer hint', (resting: RestingAddresses) => resting.learnHint(POOL, planeOf([2]), 50)],
   ])('once %s does not have it as Released', (_what, learn) => {
     const resting = withOwn();

@@ -36,12 +36,11 @@ export class RestingAddresses {
 
   /** The agent itself has released it. */
   noteReleased(family: Family, value: bigint, now: number): void {
+    // Anew, so that the oldest is always the first.
+    this.forget(family, value);
     const { known, own } = this.#halves[family];
-    for (const map of [known, own]) {
-      // Anew, so that the oldest is always the first.
-      map.delete(value);
-      map.set(value, now);
-    }
+    known.set(value, now);
+    own.set(value, now);
   }
 
   /** There is no such Released address, or no longer. */
@@ -57,16 +56,18 @@ export class RestingAddresses {
   }
 
   /**
-   * What a list of the network has.
+   * What a list of the network has; every hint is older.
    * @param listed the longest Released first
    * @param at when the list was begun: what the agent released later is newer
    */
-  learnList(family: Family, listed: readonly bigint[], at: number): void {
-    const half = this.#halves[family];
-    const since = [...half.known].filter(([, released]) => released > at);
-    half.known = new Map([...listed.map((value): [bigint, number] => [value, at]), ...since]);
-    dropOld(half.own, at, (value) => !half.known.has(value));
+  learnList(listed: Readonly<Record<Family, readonly bigint[]>>, at: number): void {
     this.#hinted.clear();
+    for (const family of [4, 6] as const) {
+      const half = this.#halves[family];
+      const since = [...half.known].filter(([, released]) => released > at);
+      half.known = new Map([...listed[family].map((value): [bigint, number] => [value, at]), ...since]);
+      dropOld(half.own, at, (value) => !half.known.has(value));
+    }
   }
 
   /** What a hint names of the pool's ranges. @param at when it was true */
